@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/ipfs-registry/ipfs-registry/config"
+	"github.com/ipfs-registry/ipfs-registry/node"
+)
+
+// nodeOptions are the settings as the node takes them.
+func nodeOptions(s *config.Settings, log *slog.Logger) node.Options {
+	return node.Options{
+		RepoPath:    s.Repo,
+		Online:      !s.Offline,
+		Private:     s.Private,
+		Bootstrap:   s.Bootstrap,
+		Peers:       s.Peers,
+		SwarmListen: s.SwarmListen,
+		Provide:     s.Provide,
+		MDNS:        s.MDNS,
+		Gateways:    s.Gateways,
+
+		GatewayTokenFile: s.GatewayTokenFile,
+		FetchTimeout:     s.FetchTimeout,
+		Log:              log,
+	}
+}
+
+// networked and local say whether a verb that finds no daemon needs the network.
+const (
+	networked = true
+	local     = false
+)
+
+// open returns the node that a verb works on: the Kubo of --ipfs-address, else
+// the daemon that runs in the repository, else the repository itself. The caller
+// closes it.
+func (c *cli) open(ctx context.Context, s *config.Settings, log *slog.Logger, online bool) (*node.Node, error) {
+	o := nodeOptions(s, log)
+	n, err := c.running(ctx, s, log)
+	if !errors.Is(err, node.ErrNoDaemon) {
+		if err == nil {
+			warnUnused(s, log)
+		}
+		return n, err
+	}
+	o.Online = o.Online && online
+	return node.Open(ctx, o)
+}
+
+// running returns a node that somebody else runs, or node.ErrNoDaemon.
+func (c *cli) running(ctx context.Context, s *config.Settings, log *slog.Logger) (*node.Node, error) {
+	o := nodeOptions(s, log)
+	if s.IPFSAddress != "" {
+		return node.Attach(ctx, s.IPFSAddress, o)
+	}
+	return node.Dial(ctx, s.Repo, o)
+}
+
+// warnUnused tells of flags that only a node of the verb's own would heed.
+func warnUnused(s *config.Settings, log *slog.Logger) {
+	for _, name := range []string{"offline", "private", "bootstrap", "peer", "swarm-listen", "gateway", "gateway-token-file"} {
+		if s.Origin(name) == "flag --"+name {
+			log.Warn("a node runs already, and its own setting is in force", "setting", name)
+		}
+	}
+}
+
+// close ends the use of a node; what the verb did is already durable.
+func (c *cli) close(n io.Closer) {
+	if err := n.Close(); err != nil {
+		fmt.Fprintf(c.err, "warning: close the node: %v\n", err)
+	}
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/ipfs-registry/ipfs-registry/config"
+	"github.com/ipfs-registry/ipfs-registry/node"
+	"github.com/ipfs-registry/ipfs-registry/publish"
+)
+
+// pushed is what push prints.
+type pushed struct {
+	CID       string        `json:"cid"`
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"mediaType"`
+	Size      int64         `json:"size"`
+	Blobs     int           `json:"blobs"`
+	Name      string        `json:"name"`
+	// Missing are the manifests that an index lists and the source lacks.
+	Missing []digest.Digest `json:"missing"`
+}
+
+const sources = `SOURCE is one of
+  docker://REF                an image in a registry
+  oci:DIR[:TAG]               an OCI image layout
+  oci-archive:FILE[:TAG]      the same as a tar file
+  docker-archive:FILE[:REF]   what "docker save" writes
+  docker-daemon:REF           an image of the Docker engine
+  containerd:REF              an image of containerd`
+
+const forms = `FORMAT is one of
+  layout    an OCI image layout directory: one CID for the whole image, digests unchanged (the default)
+  nerdctl   what "nerdctl push ipfs://" makes: manifests rewritten, many CIDs
+  static    a layout that is a static registry besides, of several images if need be; needs --name`
+
+func (c *cli) pushVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "push SOURCE | push --layer FILE",
+		Short: "Put an image into IPFS; the last line printed is its CID",
+		Long:  "Put an image into IPFS, pinned. The last line printed is its CID. A push that was interrupted can be repeated.\n\n" + sources + "\n\n" + forms,
+	}
+	f := &pushFlags{json: jsonFlag(cmd)}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if f.layer != "" {
+			return arguments()(cmd, args)
+		}
+		return arguments("SOURCE")(cmd, args)
+	}
+	cmd.Flags().StringVar(&f.format, "format", "layout", "the form on IPFS (`FORMAT`: layout, nerdctl or static)")
+	cmd.Flags().StringVar(&f.name, "name", "", "what the image is called in the format static (`NAME:TAG`)")
+	cmd.Flags().StringVar(&f.into, "into", "", "add the image to a `CID` that the format static made before; the new CID has both")
+	cmd.Flags().StringVar(&f.layer, "layer", "", "push one layer, a tar `FILE`, and the layer manifest by which it is pulled")
+	cmd.Flags().StringVar(&f.chunker, "chunker", string(publish.UnixFSv1), "the UnixFS import profile (`PROFILE`: unixfs-v1-2025, or kubo-legacy for the CIDs that nerdctl makes)")
+	cmd.Flags().StringArrayVar(&f.platforms, "platform", nil, "only this platform (`OS/ARCH[/VARIANT]`; repeatable; default all that are there)")
+	cmd.Flags().BoolVar(&f.insecure, "insecure", false, "reach the source registry by plain HTTP or with an unchecked certificate")
+	config.Define(cmd.Flags(), "push")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if f.layer != "" {
+			return c.pushLayer(cmd, f)
+		}
+		return c.push(cmd, args[0], f)
+	}
+	return cmd
+}
+
+func (c *cli) push(cmd *cobra.Command, source string, f *pushFlags) error {
+	platforms, into, err := f.check()
+	if err != nil {
+		return misuse(err)
+	}
+	s, log, err := c.settings(cmd)
+	if err != nil {
+		return err
+	}
+	src, err := publish.OpenSource(cmd.Context(), source, publish.SourceOptions{
+		Insecure: f.insecure, Platforms: platforms,
+		ContainerdAddress: s.ContainerdAddress, Namespace: s.Namespace, DockerHost: s.DockerHost,
+	})
+	if err != nil {
+		return misread(err)
+	}
+	defer func() { _ = src.Close() }() // only read
+	result, err := c.publish(cmd.Context(), s, log, func(ctx context.Context, n *node.Node, o publish.PushOptions) (publish.Result, error) {
+		o.Format, o.Chunker, o.Platforms, o.Name = f.format, publish.Chunker(f.chunker), platforms, f.name
+		if into.Defined() {
+			o.Into = &publish.Base{Source: n, Root: into}
+		}
+		return publish.Push(ctx, src, n, o)
+	})
+	if err != nil {
+		return err
+	}
+	found := newPushed(result, s.Listen)
+	if len(found.Missing) > 0 {
+		log.Warn("the source lacks some of what its index lists; that was left out", "digests", found.Missing)
+	}
+	return c.result(*f.json, found, found.text)
+}
+
+// publish pushes into the node. With no daemon the node has no host: what is
+// published then is announced when a daemon next serves the repository.
+func (c *cli) publish(ctx context.Context, s *config.Settings, log *slog.Logger, push func(context.Context, *node.Node, publish.PushOptions) (publish.Result, error)) (publish.Result, error) {
+	n, err := c.open(ctx, s, log, local)
+	if err != nil {
+		return publish.Result{}, err
+	}
+	defer c.close(n)
+	progress, end := progressTo(c.err)
+	defer end()
+	return push(ctx, n, publish.PushOptions{Progress: progress})
+}
+
+func newPushed(r publish.Result, listen string) pushed {
+	p := pushed{
+		CID: r.Root.String(), Digest: r.Descriptor.Digest, MediaType: r.Descriptor.MediaType,
+		Size: r.Size, Blobs: r.Blobs, Name: registryHost(listen) + "/ipfs/" + r.Root.String(), Missing: []digest.Digest{},
+	}
+	if r.Repository != "" {
+		p.Name += "/" + r.Repository
+	}
+	if r.Tag != "" {
+		p.Name += ":" + r.Tag
+	}
+	for _, m := range r.Missing {
+		p.Missing = append(p.Missing, m.Digest)
+	}
+	return p
+}
+
+func (p pushed) text(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s\n%s\n", p.Name, p.CID)
+	return err
+}

@@ -1,0 +1,49 @@
+package config
+
+import "time"
+
+// Settings are the values in force, after [Load]. What each one means is said in
+// the option table, see [Options], and in docs/configuration.md.
+type Settings struct {
+	Repo      string
+	Config    string
+	LogLevel  string
+	LogFormat string
+
+	Listen string
+	// Admin and API are empty when there is to be no such listener.
+	Admin string
+	API   string
+
+	Offline bool
+	Private bool
+	// Bootstrap is nil for the public network's peers and ["none"] for nobody.
+	Bootstrap   []string
+	Peers       []string
+	SwarmListen []string
+	Gateways    []string
+	// GatewayTokenFile is empty when no token is sent.
+	GatewayTokenFile string
+	MDNS             bool
+	Provide          string
+	// IPFSAddress is empty when the node is an embedded one.
+	IPFSAddress  string
+	FetchTimeout time.Duration
+	ReadRetryNum int
+
+	ContainerdAddress string
+	Namespace         string
+	DockerHost        string
+
+	origins map[string]string
+	entries []Entry
+}
+
+// Origin says where the value of the named setting came from: "default",
+// "flag --listen", "variable IPFS_REGISTRY_LISTEN" or "file /etc/x.yaml".
+func (s *Settings) Origin(name string) string {
+	if o := s.origins[name]; o != "" {
+		return o
+	}
+	return "default"
+}

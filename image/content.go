@@ -1,0 +1,14 @@
+package image
+
+import (
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Content is one manifest or blob of an image, open for reading. Reading it
+// from its first byte to its last proves it against Descriptor.Digest: the read
+// that would hand out the last byte of a lie fails with a Corrupt error instead.
+type Content struct {
+	File
+	// Descriptor has at least MediaType, Digest and Size, and Size is File.Size.
+	Descriptor ocispec.Descriptor
+}

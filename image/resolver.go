@@ -1,0 +1,120 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/ipfs/go-datastore"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/singleflight"
+)
+
+// keptImages is how many resolved images are kept. With maxDescriptors it
+// bounds the memory of the tables, about 200 bytes a descriptor.
+const keptImages = 128
+
+// Resolver answers questions about the images that a Source has. Its methods
+// may be called side by side. All their errors that are not the context's or
+// the Source's own are of a [Class].
+type Resolver struct {
+	source   Source
+	verdicts *verdicts
+	images   *lru.Cache[Path, *resolved]
+	running  singleflight.Group
+}
+
+// ResolverOptions are the optional parts of a Resolver.
+type ResolverOptions struct {
+	// Log receives what no caller can be told; nil discards it.
+	Log *slog.Logger
+}
+
+// NewResolver returns a Resolver of the images of source. What it has verified
+// it remembers in store, which the caller closes after the last question.
+func NewResolver(source Source, store datastore.Datastore, o ResolverOptions) *Resolver {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	images, err := lru.New[Path, *resolved](keptImages)
+	if err != nil {
+		panic(err) // the size is a positive constant
+	}
+	return &Resolver{source: source, verdicts: newVerdicts(store, o.Log), images: images}
+}
+
+// Manifest returns the manifest or index that ref names, verified: a digest, a
+// tag, or "latest", which an image without that tag answers with its only
+// image. The caller closes it.
+func (r *Resolver) Manifest(ctx context.Context, p Path, ref string) (*Content, error) {
+	im, err := r.resolve(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := im.choose(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := im.document(ctx, desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return &Content{File: &memFile{Reader: bytes.NewReader(doc.data), c: doc.c}, Descriptor: doc.desc}, nil
+}
+
+// Blob returns the blob, or manifest, with the digest. The caller closes it.
+func (r *Resolver) Blob(ctx context.Context, p Path, dgst digest.Digest) (*Content, error) {
+	im, err := r.resolve(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return im.blob(ctx, dgst)
+}
+
+// Referrers returns the descriptors of the manifests whose subject is dgst,
+// none where there is none.
+func (r *Resolver) Referrers(ctx context.Context, p Path, dgst digest.Digest) ([]ocispec.Descriptor, error) {
+	im, err := r.resolve(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return im.referrersOf(ctx, dgst)
+}
+
+// Tags returns the tags of the image in ASCII order, "latest" among them where
+// that is what an image without a tag is asked for by.
+func (r *Resolver) Tags(ctx context.Context, p Path) ([]string, error) {
+	im, err := r.resolve(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return im.tags(), nil
+}
+
+// resolve opens the root of an image once, however many ask. A caller that
+// gives up leaves the others their answer; the Source bounds the work.
+func (r *Resolver) resolve(ctx context.Context, p Path) (*resolved, error) {
+	if im, ok := r.images.Get(p); ok {
+		return im, nil
+	}
+	done := r.running.DoChan(p.String(), func() (any, error) {
+		form, err := recognise(context.WithoutCancel(ctx), r.source, p)
+		if err != nil {
+			return nil, err
+		}
+		im := newResolved(p, form, r.source, r.verdicts)
+		r.images.Add(p, im)
+		return im, nil
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case res := <-done:
+		if res.Err != nil {
+			return nil, res.Err
+		}
+		return res.Val.(*resolved), nil
+	}
+}

@@ -1,0 +1,364 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ipfs/boxo/blockservice"
+	"github.com/ipfs/boxo/exchange/offline"
+	boxogateway "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/go-cid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+// honest is a trustless gateway of what a store has.
+func honest(t testing.TB, s *store) http.Handler {
+	t.Helper()
+	backend, err := boxogateway.NewBlocksBackend(blockservice.New(s, offline.Exchange(s.Blockstore)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return boxogateway.NewHandler(boxogateway.Config{MetricsRegistry: prometheus.NewRegistry(), RetrievalTimeout: time.Minute}, backend)
+}
+
+func serveGateway(t testing.TB, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s.URL
+}
+
+// behind is a node without any libp2p host, with gateways.
+func behind(t testing.TB, timeout time.Duration, gateways ...string) *Node {
+	t.Helper()
+	return startNode(t, Options{RepoPath: t.TempDir(), Gateways: gateways, FetchTimeout: timeout})
+}
+
+func readCold(t testing.TB, n *Node, p image.Path) ([]byte, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	f, err := n.Open(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var got bytes.Buffer
+	_, err = f.(image.LimitedWriterTo).WriteNTo(&got, f.Size())
+	return got.Bytes(), err
+}
+
+func TestGatewayIsEnough(t *testing.T) {
+	for _, s := range shapes() {
+		t.Run(s.name, func(t *testing.T) {
+			st := memoryStore(t)
+			root, data := s.build(t, offlineContent(st).dag)
+			url := serveGateway(t, honest(t, st))
+			n := behind(t, patience, url)
+			if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+				t.Fatalf("read %d bytes, %v; want %d", len(got), err, len(data))
+			}
+		})
+	}
+}
+
+// A path costs one request, and its blocks are kept.
+func TestGatewayPath(t *testing.T) {
+	seed := startNode(t, loopback(t.TempDir()))
+	data := randomBytes(4, 3<<20)
+	p := image.Path{Root: addDir(t, seed, data)}.Join("blobs", "sha256", "x")
+	var requests atomic.Int32
+	served := honest(t, &store{Blockstore: kuboOf(t, seed).node.Blockstore})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		served.ServeHTTP(w, r)
+	}))
+	n := behind(t, patience, server.URL+"/ipfs/")
+	if got, err := readCold(t, n, p); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("read %d bytes, %v", len(got), err)
+	}
+	if requests.Load() != 1 {
+		t.Errorf("%d requests, want 1", requests.Load())
+	}
+	server.Close()
+	if got, err := readCold(t, n, p); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("without the gateway: read %d bytes, %v", len(got), err)
+	}
+	blocks := testutil.ToFloat64(n.supply.metrics.blocks.WithLabelValues(strings.TrimPrefix(server.URL, "http://")))
+	if blocks != 3+1+3 {
+		t.Errorf("%v blocks are counted", blocks)
+	}
+}
+
+// hostile are the ways in which a gateway can be bad. Each gets a good one.
+func hostile() map[string]func(good http.Handler) http.Handler {
+	recorded := func(good http.Handler, r *http.Request) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		good.ServeHTTP(rec, r)
+		return rec
+	}
+	answer := func(change func(w http.ResponseWriter, r *http.Request, body []byte)) func(http.Handler) http.Handler {
+		return func(good http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				rec := recorded(good, r)
+				w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+				change(w, r, rec.Body.Bytes())
+			})
+		}
+	}
+	status := func(code int, header ...string) func(http.Handler) http.Handler {
+		return answer(func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+			for i := 0; i+1 < len(header); i += 2 {
+				w.Header().Set(header[i], header[i+1])
+			}
+			w.WriteHeader(code)
+		})
+	}
+	return map[string]func(http.Handler) http.Handler{
+		"wrong bytes": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) {
+			body = bytes.Clone(body)
+			body[len(body)-1] ^= 1
+			_, _ = w.Write(body)
+		}),
+		"wrong bytes everywhere": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) {
+			body = bytes.Clone(body)
+			for i := 200; i < len(body); i += 1000 {
+				body[i] ^= 1
+			}
+			_, _ = w.Write(body)
+		}),
+		"truncated with status 200": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) { _, _ = w.Write(body[:len(body)*2/3]) }),
+		"nothing with status 200":   answer(func(http.ResponseWriter, *http.Request, []byte) {}),
+		"connection cut": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			_, _ = w.Write(body[:len(body)/2])
+			panic(http.ErrAbortHandler)
+		}),
+		"endless zeroes": answer(func(w http.ResponseWriter, r *http.Request, body []byte) {
+			_, _ = w.Write(body[:len(body)/3])
+			for r.Context().Err() == nil {
+				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+					return
+				}
+			}
+		}),
+		"endless blocks nobody wants": answer(func(w http.ResponseWriter, r *http.Request, body []byte) {
+			_, _ = w.Write(body[:carHeader(body)])
+			for r.Context().Err() == nil {
+				if _, err := w.Write(unwanted()); err != nil {
+					return
+				}
+			}
+		}),
+		"huge section": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) {
+			_, _ = w.Write(body[:min(len(body), carHeader(body))])
+			_, _ = w.Write([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
+		}),
+		"429": status(http.StatusTooManyRequests, "Retry-After", "100"),
+		"503": status(http.StatusServiceUnavailable),
+		"500": status(http.StatusInternalServerError),
+		"404": status(http.StatusNotFound),
+		"HTML": answer(func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "<p>hello")
+		}),
+		"redirect loop":   status(http.StatusFound, "Location", "?again"),
+		"redirect to ftp": status(http.StatusFound, "Location", "ftp://127.0.0.1/"),
+		"stall at first": func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		},
+		"stall in the end": answer(func(w http.ResponseWriter, r *http.Request, body []byte) {
+			_, _ = w.Write(body[:len(body)*2/3])
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}),
+	}
+}
+
+// carHeader is the length of the header of a CAR.
+func carHeader(body []byte) int {
+	if len(body) == 0 {
+		return 0
+	}
+	return min(int(body[0])+1, len(body))
+}
+
+// unwanted is a section of a CAR with a block of zeroes that hashes right.
+func unwanted() []byte {
+	data := make([]byte, 60<<10)
+	c, err := cid.V1Builder{Codec: cid.Raw, MhType: 0x12}.Sum(data)
+	if err != nil {
+		panic(err)
+	}
+	size := len(c.Bytes()) + len(data)
+	section := []byte{byte(size) | 0x80, byte(size>>7) | 0x80, byte(size >> 14)}
+	return append(append(section, c.Bytes()...), data...)
+}
+
+func TestHostileGateway(t *testing.T) {
+	st := memoryStore(t)
+	root, data := shape{size: 11<<20 + 5, chunk: 1 << 20, links: 5, raw: true}.build(t, offlineContent(st).dag)
+	good := honest(t, st)
+	for name, bad := range hostile() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			badURL := serveGateway(t, bad(good))
+			t.Run("with another left", func(t *testing.T) {
+				n := behind(t, 20*time.Second, badURL, serveGateway(t, good))
+				if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("read %d bytes, %v", len(got), err)
+				}
+			})
+			t.Run("alone", func(t *testing.T) {
+				secret := strings.Replace(badURL, "http://", "http://user:hunter2@", 1)
+				n := behind(t, 2*time.Second, secret)
+				begun := time.Now()
+				got, err := readCold(t, n, image.Path{Root: root})
+				if image.ClassOf(err) != image.Unavailable || !bytes.HasPrefix(data, got) {
+					t.Errorf("read %d bytes, %v", len(got), err)
+				}
+				if took := time.Since(begun); took > 20*time.Second {
+					t.Errorf("it took %s", took)
+				}
+				host := strings.TrimPrefix(badURL, "http://")
+				if err != nil && (!strings.Contains(err.Error(), host) || strings.Contains(err.Error(), "hunter2")) {
+					t.Errorf("the error should name %s, and no password: %v", host, err)
+				}
+			})
+		})
+	}
+}
+
+func TestGatewayTLSFailure(t *testing.T) {
+	st := memoryStore(t)
+	root, data := bigShape().build(t, offlineContent(st).dag)
+	untrusted := httptest.NewUnstartedServer(honest(t, st))
+	untrusted.Config.ErrorLog = quietLog()
+	untrusted.StartTLS()
+	t.Cleanup(untrusted.Close)
+	n := behind(t, 2*time.Second, untrusted.URL)
+	_, err := readCold(t, n, image.Path{Root: root})
+	if image.ClassOf(err) != image.Unavailable || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("alone: %v", err)
+	}
+	n = behind(t, patience, untrusted.URL, serveGateway(t, honest(t, st)))
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("with another: read %d bytes, %v", len(got), err)
+	}
+}
+
+// A gateway that says when to come again is left alone until then.
+func TestGatewayRetryAfter(t *testing.T) {
+	st := memoryStore(t)
+	root, data := bigShape().build(t, offlineContent(st).dag)
+	good := honest(t, st)
+	var until atomic.Int64
+	var early atomic.Int32
+	url := serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now := time.Now().UnixNano()
+		if until.CompareAndSwap(0, now+int64(time.Second)) || now < until.Load()-int64(50*time.Millisecond) {
+			if now != until.Load()-int64(time.Second) {
+				early.Add(1)
+			}
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		good.ServeHTTP(w, r)
+	}))
+	if got, err := readCold(t, behind(t, patience, url), image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	if early.Load() > 0 {
+		t.Errorf("%d requests came too early", early.Load())
+	}
+}
+
+func TestGatewayToken(t *testing.T) {
+	st := memoryStore(t)
+	root, data := bigShape().build(t, offlineContent(st).dag)
+	good := honest(t, st)
+	var elsewhere atomic.Value
+	elsewhere.Store("")
+	other := serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		elsewhere.Store(r.Header.Get("Authorization") + r.Header.Get("Referer"))
+		good.ServeHTTP(w, r)
+	}))
+	other = strings.Replace(other, "127.0.0.1", "localhost", 1)
+	gateway := serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer open sesame" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		http.Redirect(w, r, other+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+	}))
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(s string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("wrong secret")
+	n := startNode(t, Options{RepoPath: t.TempDir(), Gateways: []string{gateway}, GatewayTokenFile: file, FetchTimeout: time.Second})
+	_, err := readCold(t, n, image.Path{Root: root})
+	if image.ClassOf(err) != image.Unavailable || !strings.Contains(err.Error(), "401") || strings.Contains(err.Error(), "wrong secret") {
+		t.Errorf("with another token: %v", err)
+	}
+	write("open sesame\n")
+	eventually(t, "the token is read again", func() bool {
+		got, err := readCold(t, n, image.Path{Root: root})
+		return err == nil && bytes.Equal(got, data)
+	})
+	if got := elsewhere.Load(); got != "" {
+		t.Errorf("another host was sent %q", got)
+	}
+	_, err = Open(t.Context(), Options{RepoPath: t.TempDir(), Gateways: []string{"http://gateway.example"}, GatewayTokenFile: file})
+	if image.ClassOf(err) != image.Malformed {
+		t.Errorf("a token over plain http: %v", err)
+	}
+}
+
+func TestRedirectsToPrivateNetworks(t *testing.T) {
+	inside, err := url.Parse(serveGateway(t, http.NotFoundHandler()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for gateway, allowed := range map[string]bool{"https://192.0.2.1": false, "https://10.1.2.3": true, "http://127.0.0.9": true, inside.String(): true} {
+		u, err := url.Parse(gateway)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := guardedDialer{gateway: u}
+		for _, addr := range []string{inside.Host, "localhost:" + inside.Port()} {
+			conn, err := d.dial(t.Context(), "tcp", addr)
+			if err == nil {
+				_ = conn.Close()
+			}
+			if (err == nil) != allowed {
+				t.Errorf("%s redirected to %s: %v", gateway, addr, err)
+			}
+		}
+	}
+}
+
+// drain reads a file to its end or to its error.
+func drain(r io.Reader) error {
+	_, err := io.Copy(io.Discard, onlyReader{r})
+	return err
+}

@@ -1,0 +1,192 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+)
+
+// grace is how long a stream goes on that nobody is interested in any more.
+const grace = time.Second
+
+// job brings one batch, from one source after another or from several at once,
+// as long as somebody is interested.
+type job struct {
+	supply *supply
+	trail  *trail
+	span   span
+	// ctx is that of the session, and the job's own reader keeps it going.
+	ctx    context.Context
+	cancel context.CancelFunc
+	came   chan struct{} // has room for one: a block came
+	urgent chan struct{} // closed when a reader waits
+	bytes  atomic.Int64  // that streams brought, wanted or not
+
+	// Guarded by supply.mu.
+	flights    map[cid.Cid]*flight
+	interested int
+	streams    int // that are open
+	hurried    bool
+	over       bool
+	stops      []func() bool
+}
+
+// newJob makes a job without flights; run starts it.
+func newJob(s *supply, t *trail, sp span) *job {
+	ctx, cancel := context.WithCancel(t.hold())
+	return &job{
+		supply: s, trail: t, span: sp, ctx: ctx, cancel: cancel,
+		came: make(chan struct{}, 1), urgent: make(chan struct{}),
+		flights: map[cid.Cid]*flight{},
+	}
+}
+
+// add makes a flight. It needs supply.mu, like interest, hurry and land.
+func (j *job) add(w wanted) *flight {
+	f := &flight{wanted: w, job: j}
+	j.flights[w.cid], j.supply.flights[w.cid] = f, f
+	return f
+}
+
+// interest keeps the job going until ctx ends, and a little longer if it has a
+// stream: a client that asked how large something is comes back for it.
+func (j *job) interest(ctx context.Context) {
+	j.interested++
+	j.stops = append(j.stops, context.AfterFunc(ctx, func() {
+		j.supply.mu.Lock()
+		defer j.supply.mu.Unlock()
+		j.interested--
+		if j.streams == 0 || errors.Is(context.Cause(ctx), errMoved) {
+			j.endUnlessWanted()
+			return
+		}
+		time.AfterFunc(grace, func() {
+			j.supply.mu.Lock()
+			defer j.supply.mu.Unlock()
+			j.endUnlessWanted()
+		})
+	}))
+}
+
+func (j *job) endUnlessWanted() {
+	if j.interested == 0 {
+		j.end(errDropped)
+	}
+}
+
+// hurry lets the job pass by those that fill the link.
+func (j *job) hurry() {
+	if !j.hurried {
+		j.hurried = true
+		close(j.urgent)
+	}
+}
+
+func (j *job) land(f *flight, nd ipld.Node, err error) {
+	delete(j.flights, f.cid)
+	delete(j.supply.flights, f.cid)
+	f.node, f.err = nd, err
+	for _, w := range f.waiters {
+		w <- f
+	}
+	select {
+	case j.came <- struct{}{}:
+	default:
+	}
+}
+
+// end ends the job, and every flight that it still has with err. It needs
+// supply.mu.
+func (j *job) end(err error) {
+	if j.over {
+		return
+	}
+	j.over = true
+	for _, f := range j.flights {
+		j.land(f, nil, err)
+	}
+	for _, stop := range j.stops {
+		stop()
+	}
+	j.cancel()
+	j.trail.leave()
+}
+
+// fail is end for those without the lock.
+func (j *job) fail(err error) {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	j.end(err)
+}
+
+// left returns what somebody needs and has not come.
+func (j *job) left() []wanted {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	var left []wanted
+	for _, f := range j.flights {
+		if f.asked {
+			left = append(left, f.wanted)
+		}
+	}
+	return left
+}
+
+// rest returns the part of the span that has not come, and what of it is known.
+func (j *job) rest() (span, []wanted) {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	var all []wanted
+	for _, f := range j.flights {
+		all = append(all, f.wanted)
+	}
+	return j.span.narrow(all), all
+}
+
+// countStream notes that a stream opens, or with -1 that it ends.
+func (j *job) countStream(n int) {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	j.streams += n
+}
+
+// leadsTo returns what a stream of the job brings after a block: only a stream
+// is asked for more than somebody needs.
+func (j *job) leadsTo(nd ipld.Node, at place) []wanted {
+	j.supply.mu.Lock()
+	streams := j.streams
+	j.supply.mu.Unlock()
+	if streams == 0 {
+		return nil
+	}
+	var missing []wanted
+	for _, w := range j.span.below(nd, at) {
+		if _, here := j.supply.look(j.ctx, w.cid); !here && j.supply.denied(w.cid) == nil {
+			missing = append(missing, w)
+		}
+	}
+	return missing
+}
+
+// settle ends the flights whose blocks came between the look for them and the
+// start of the job.
+func (j *job) settle() {
+	if j.supply.local == nil {
+		return
+	}
+	for _, w := range j.left() {
+		nd, ok := j.supply.local(j.ctx, w.cid)
+		if !ok {
+			continue
+		}
+		j.supply.mu.Lock()
+		if f := j.flights[w.cid]; f != nil {
+			j.land(f, nd, nil)
+		}
+		j.supply.mu.Unlock()
+	}
+}

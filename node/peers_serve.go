@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/ipfs/boxo/blockservice"
+	"github.com/ipfs/boxo/exchange/offline"
+	"github.com/ipfs/boxo/gateway"
+	libp2phttp "github.com/libp2p/go-libp2p/p2p/http"
+	"github.com/libp2p/go-libp2p/p2p/net/gostream"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// gatewayProtocol names the trustless gateway among what a peer serves.
+	gatewayProtocol = "/ipfs/gateway"
+	// maxServed bounds the requests of all peers together.
+	maxServed = 512
+	// serveStall is how long a peer may take nothing of an answer.
+	serveStall = 30 * time.Second
+	serveLimit = time.Hour
+	readLimit  = 10 * time.Second
+)
+
+// servePeers serves the trustless gateway to peers until e closes: single
+// blocks and CARs of what is here, and nothing that would have to be fetched.
+func (e *embedded) servePeers() error {
+	handler, err := e.peerGateway()
+	if err != nil {
+		return err
+	}
+	l, err := gostream.Listen(e.node.PeerHost, httpProtocol, gostream.IgnoreEOF())
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: handler, ReadTimeout: readLimit, WriteTimeout: serveLimit, MaxHeaderBytes: maxHeader,
+		ErrorLog: nil,
+	}
+	server.SetKeepAlivesEnabled(false) // a stream carries one answer
+	e.background.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && e.ctx.Err() == nil {
+			e.options.Log.Warn("peers are not served over HTTP any more", "error", err)
+		}
+	})
+	context.AfterFunc(e.ctx, func() { _ = server.Close() })
+	return nil
+}
+
+func (e *embedded) peerGateway() (http.Handler, error) {
+	bs := e.node.Blockstore
+	service := blockservice.New(bs, offline.Exchange(bs))
+	backend, err := gateway.NewBlocksBackend(service, gateway.WithResolver(e.node.OfflineUnixFSPathResolver))
+	if err != nil {
+		return nil, err
+	}
+	serve := gateway.NewHandler(gateway.Config{
+		NoDNSLink: true, DisableHTMLErrors: true,
+		RetrievalTimeout: serveStall, MaxRequestDuration: serveLimit, MaxConcurrentRequests: maxServed,
+		MetricsRegistry: prometheus.NewRegistry(),
+	}, backend)
+	meta := &libp2phttp.WellKnownHandler{}
+	meta.AddProtocolMeta(gatewayProtocol, libp2phttp.ProtocolMeta{Path: "/"})
+	mux := http.NewServeMux()
+	mux.Handle(libp2phttp.WellKnownProtocols, meta)
+	mux.Handle("GET /ipfs/", serve)
+	return mux, nil
+}

@@ -1,0 +1,211 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	ipld "github.com/ipfs/go-ipld-format"
+)
+
+const (
+	// hedgeAfter is how long the first source may take for its first bytes
+	// until another is asked for the same.
+	hedgeAfter = time.Second
+	// slowAfter is how long a job may then do with less than minProgress bytes.
+	slowAfter   = 3 * time.Second
+	minProgress = 96 << 10
+	// maxQuiet is how many times slowAfter a source that is busy with others
+	// may let a job wait.
+	maxQuiet = 3
+	// maxRacing is how many sources are asked for the same at once.
+	maxRacing = 3
+	// retryEvery is the pause before those are asked again that all failed.
+	retryEvery = time.Second
+)
+
+// race is a job's asking of sources.
+type race struct {
+	*job
+	tried   map[*supplier]bool
+	running int
+	ended   chan attempt
+	// exchange says that the node's own exchange is being asked, and refused
+	// why it ended.
+	exchange bool
+	refused  error
+	hopeful  bool // some source may have it later
+
+	seen, seenAll int64 // what the job, and its sources for anybody, had brought
+	quiet         int   // times in a row that the job had brought little
+}
+
+// attempt is how asking one source ended; source is nil for the exchange.
+type attempt struct {
+	source *supplier
+	err    error
+}
+
+// run does the job.
+func (j *job) run() {
+	if j.supply.slots.take(j.urgent, j.ctx.Done()) {
+		begun := time.Now()
+		defer func() { j.supply.slots.give(time.Since(begun)) }()
+	}
+	j.settle()
+	r := &race{job: j, tried: map[*supplier]bool{}, ended: make(chan attempt)}
+	j.fail(r.run())
+}
+
+// run returns why what is still missing does not come.
+func (r *race) run() error {
+	r.next()
+	late := time.NewTimer(hedgeAfter)
+	defer late.Stop()
+	for r.streaming() || len(r.left()) > 0 {
+		if r.running == 0 {
+			if err := r.again(); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-r.ctx.Done():
+			return errDropped
+		case <-r.came:
+			late.Reset(slowAfter)
+		case a := <-r.ended:
+			r.settled(a)
+		case <-late.C:
+			r.hedge()
+			late.Reset(slowAfter)
+		}
+	}
+	return errDropped
+}
+
+// streaming reports whether a stream is open, which may bring what nobody has
+// asked for yet.
+func (r *race) streaming() bool {
+	return r.running > 1 || r.running == 1 && !r.exchange
+}
+
+// next asks one more source, or the exchange when there is none.
+func (r *race) next() {
+	if s := r.trail.best(r.tried); s != nil && r.running < maxRacing {
+		r.tried[s] = true
+		r.seenAll += s.received.Load()
+		r.start(s, func() error { return r.stream(s) })
+		return
+	}
+	if !r.exchange && r.refused == nil {
+		r.exchange = true
+		r.supply.log.Debug("asking the exchange", "for", r.span.query())
+		r.start(nil, r.ask)
+	}
+}
+
+func (r *race) start(s *supplier, do func() error) {
+	r.running++
+	go func() {
+		err := do()
+		select {
+		case r.ended <- attempt{s, err}:
+		case <-r.ctx.Done():
+		}
+	}()
+}
+
+// hedge asks another when those that are being asked bring little. While they
+// bring much to others the job waits for its turn, but not for long.
+func (r *race) hedge() {
+	seen, all := r.bytes.Load(), int64(0)
+	for s := range r.tried {
+		all += s.received.Load()
+	}
+	r.quiet++
+	if seen-r.seen >= minProgress {
+		r.quiet = 0
+	}
+	if r.quiet > 0 && (all-r.seenAll < minProgress || r.quiet > maxQuiet) && len(r.left()) > 0 {
+		r.next()
+	}
+	r.seen, r.seenAll = seen, all
+}
+
+// settled goes on after an attempt.
+func (r *race) settled(a attempt) {
+	r.running--
+	if a.source == nil {
+		r.exchange, r.refused = false, a.err
+	} else {
+		if errors.Is(a.err, errIncapable) || errors.Is(a.err, errExcess) {
+			delete(r.tried, a.source) // it may know single blocks
+		}
+		if a.err != nil && !errors.Is(a.err, errAbsent) {
+			r.hopeful = true
+		}
+	}
+	if !r.streaming() && len(r.left()) > 0 {
+		r.next()
+	}
+}
+
+// again waits until there is somebody to ask once more, and returns an error
+// if there never will be.
+func (r *race) again() error {
+	if r.refused != nil && !r.hopeful && !r.waiting() {
+		if r.trail.tell() == "" {
+			return r.refused
+		}
+		return fmt.Errorf("%w: %w", errAbsent, r.refused)
+	}
+	select {
+	case <-time.After(retryEvery):
+	case <-r.ctx.Done():
+		return errDropped
+	}
+	clear(r.tried)
+	r.refused, r.hopeful = nil, false
+	r.next()
+	return nil
+}
+
+// waiting reports whether there is a source that may not be asked just now.
+func (r *race) waiting() bool {
+	for _, s := range r.supply.sources() {
+		if !r.tried[s] {
+			return true
+		}
+	}
+	return false
+}
+
+// ask asks the node's own exchange.
+func (r *race) ask() error {
+	var b batch
+	b.wanted = r.left()
+	cids := b.cids()
+	if len(cids) == 0 {
+		return nil
+	}
+	begun, missing := time.Now(), len(cids)
+	err := getBlocks(r.ctx, r.trail.getter(), cids, func(nd ipld.Node) {
+		missing--
+		r.supply.metrics.came(exchangeLabel, len(nd.RawData()), time.Since(begun))
+		r.arrived(nd)
+	})
+	if err == nil && missing > 0 {
+		err = errors.New("it was not delivered")
+	}
+	return err
+}
+
+// arrived takes in a block that the exchange has verified and stored.
+func (j *job) arrived(nd ipld.Node) {
+	j.supply.mu.Lock()
+	f := j.supply.flights[nd.Cid()]
+	j.supply.mu.Unlock()
+	if f != nil {
+		j.supply.land(f, nd, nil)
+	}
+}

@@ -1,0 +1,289 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	boxoretrieval "github.com/ipfs/boxo/retrieval"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+)
+
+// errMoved is why what was asked ahead is given up: the reader went elsewhere.
+var errMoved = errors.New("the reader went elsewhere")
+
+// errStalled is why a wait for a block ended: nothing arrived for too long.
+var errStalled = errors.New("nothing arrived")
+
+// fetcher brings blocks from wherever they are, this disk included.
+type fetcher interface {
+	// fetch calls deliver with each of the blocks, in the order in which they
+	// come, and returns when it has brought all it can. The error is why some
+	// are missing, and an ipld.ErrNotFound if nobody was to be asked. It ends
+	// promptly with ctx.
+	fetch(ctx context.Context, b batch, deliver func(ipld.Node)) error
+	// tell says who was asked so far, for people.
+	tell() string
+	// close ends the use of the fetcher.
+	close()
+}
+
+// follower is a fetcher by way of the trail of a DAG.
+type follower struct {
+	supply *supply
+	trail  *trail
+}
+
+func (f follower) fetch(ctx context.Context, b batch, deliver func(ipld.Node)) error {
+	return f.supply.fetch(ctx, f.trail, b, deliver)
+}
+
+func (f follower) tell() string { return f.trail.tell() }
+func (f follower) close()       { f.trail.leave() }
+
+// getBlocks brings blocks by what a DAGService offers.
+func getBlocks(ctx context.Context, from ipld.NodeGetter, cids []cid.Cid, deliver func(ipld.Node)) error {
+	if len(cids) == 1 { // GetMany can't say why one is missing
+		nd, err := from.Get(ctx, cids[0])
+		if err == nil {
+			deliver(nd)
+		}
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var failed error
+	results := from.GetMany(ctx, cids)
+	for range cids { // not every getter closes its channel
+		select {
+		case result, ok := <-results:
+			switch {
+			case !ok:
+				return failed
+			case result.Err != nil:
+				failed = result.Err
+			default:
+				deliver(result.Node)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return failed
+}
+
+// retrieval brings the blocks that one reader needs. What is asked ahead comes
+// in the background; what arrived and does not lie on the disk in a file of its
+// own is held until it is taken.
+type retrieval struct {
+	fetcher fetcher
+	onDisk  func(cid.Cid) bool
+	learn   func(ipld.Node) // sees every block that arrives
+	timeout time.Duration
+	state   *boxoretrieval.State
+	ctx     context.Context
+	cancel  context.CancelFunc
+
+	mu     sync.Mutex
+	wants  map[cid.Cid]*want // in flight or held
+	ahead  context.Context   // of what was asked ahead and not forgotten
+	forget context.CancelCauseFunc
+	last   time.Time // a block arrived
+	blocks int
+	bytes  int64
+}
+
+type want struct {
+	done chan struct{} // closed when it is over
+	keep bool          // hold the node in any case
+	// When done is closed either is set, or neither: it lies on the disk.
+	node ipld.Node
+	err  error
+}
+
+// newRetrieval starts a retrieval of something that belongs to dag. It has to
+// be closed; ctx ends it too.
+func newRetrieval(ctx context.Context, c *content, dag cid.Cid) *retrieval {
+	ctx, cancel := context.WithCancel(ctx)
+	t := c.supply.follow(dag)
+	r := &retrieval{
+		fetcher: follower{c.supply, t},
+		onDisk:  c.onDisk, learn: c.learn, timeout: c.fetchTimeout,
+		state: t.retrievalState(), ctx: ctx, cancel: cancel,
+		wants: map[cid.Cid]*want{},
+	}
+	r.ahead, r.forget = context.WithCancelCause(ctx)
+	return r
+}
+
+// close ends everything that is under way.
+func (r *retrieval) close() {
+	r.cancel()
+	r.fetcher.close()
+}
+
+// ask asks for blocks in the background.
+func (r *retrieval) ask(b batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wants := map[cid.Cid]*want{}
+	missing := b
+	missing.wanted = nil
+	for _, w := range b.wanted {
+		if _, ok := r.wants[w.cid]; !ok {
+			wants[w.cid] = &want{done: make(chan struct{})}
+			r.wants[w.cid] = wants[w.cid]
+			missing.wanted = append(missing.wanted, w)
+		}
+	}
+	if len(wants) > 0 {
+		go r.run(r.ahead, missing, wants)
+	}
+}
+
+// reset forgets what was asked ahead: the reader has gone elsewhere.
+func (r *retrieval) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget(errMoved)
+	r.ahead, r.forget = context.WithCancelCause(r.ctx)
+	r.wants = map[cid.Cid]*want{}
+}
+
+// run fetches a batch and ends every want of it.
+func (r *retrieval) run(ctx context.Context, b batch, wants map[cid.Cid]*want) {
+	err := r.fetcher.fetch(ctx, b, func(nd ipld.Node) {
+		if w, ok := wants[nd.Cid()]; ok {
+			delete(wants, nd.Cid())
+			r.deliver(w, nd)
+		}
+	})
+	if err == nil {
+		err = errors.New("it was not delivered")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c, w := range wants {
+		r.drop(c, w)
+		w.err = err
+		close(w.done)
+	}
+}
+
+func (r *retrieval) deliver(w *want, nd ipld.Node) {
+	r.learn(nd)
+	onDisk := r.onDisk(nd.Cid())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = time.Now()
+	r.blocks++
+	r.bytes += int64(len(nd.RawData()))
+	if w.keep || !onDisk {
+		w.node = nd
+	} else {
+		r.drop(nd.Cid(), w)
+	}
+	close(w.done)
+}
+
+// drop lets the next one who needs c ask again. It needs r.mu.
+func (r *retrieval) drop(c cid.Cid, w *want) {
+	if r.wants[c] == w {
+		delete(r.wants, c)
+	}
+}
+
+// get returns the one block of b when it has come. Without keep it returns nil
+// for one that lies on the disk now. The error is errStalled when nothing,
+// neither this block nor another, arrived within the time-out.
+func (r *retrieval) get(b batch, keep bool) (ipld.Node, error) {
+	c := b.wanted[0].cid
+	w, asked := r.want(b, keep)
+	nd, err := r.wait(c, w)
+	if !asked || (nd == nil && !keep && err == nil) {
+		return nd, err
+	}
+	if nd != nil || errors.Is(err, errStalled) || r.ctx.Err() != nil {
+		return nd, err
+	}
+	// It was asked ahead with others and failed or was dropped: alone, it
+	// comes or says why not.
+	w, _ = r.want(single(c), keep)
+	return r.wait(c, w)
+}
+
+// want returns the want of the one block of b, and whether it had been asked
+// for before.
+func (r *retrieval) want(b batch, keep bool) (w *want, asked bool) {
+	c := b.wanted[0].cid
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w, ok := r.wants[c]; ok {
+		w.keep = w.keep || keep
+		return w, true
+	}
+	w = &want{done: make(chan struct{}), keep: keep}
+	r.wants[c] = w
+	go r.run(r.ctx, b, map[cid.Cid]*want{c: w})
+	return w, false
+}
+
+// wait returns what w brings, and forgets it then.
+func (r *retrieval) wait(c cid.Cid, w *want) (ipld.Node, error) {
+	begun := time.Now()
+	for {
+		left := time.Until(r.lastSince(begun).Add(r.timeout))
+		if left <= 0 {
+			return nil, errStalled
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-w.done:
+			timer.Stop()
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.drop(c, w)
+			return w.node, w.err
+		case <-r.ctx.Done():
+			timer.Stop()
+			return nil, r.ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// lastSince is when a block arrived last, but not before begun.
+func (r *retrieval) lastSince(begun time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last.After(begun) {
+		return r.last
+	}
+	return begun
+}
+
+// progress says how far the retrieval got, for an error.
+func (r *retrieval) progress() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	asked, phase := "", "asking the connected peers"
+	if told := r.fetcher.tell(); told != "" {
+		asked, phase = "; asked were "+told, "waiting for an answer"
+	}
+	switch r.state.GetPhase() {
+	case boxoretrieval.PhaseProviderDiscovery:
+		phase = "finding providers"
+	case boxoretrieval.PhaseConnecting:
+		phase = "connecting to providers"
+	case boxoretrieval.PhaseDataRetrieval:
+		phase = "transferring"
+	}
+	if r.blocks > 0 {
+		phase = "transferring"
+	}
+	return fmt.Sprintf("nothing arrived for %s while %s; %d providers were found, %d tried and %d connected; %d blocks with %d bytes had arrived%s",
+		r.timeout, phase, r.state.ProvidersFound.Load(), r.state.ProvidersAttempted.Load(), r.state.ProvidersConnected.Load(), r.blocks, r.bytes, asked)
+}

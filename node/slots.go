@@ -1,0 +1,99 @@
+package node
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// Of the parts that fill the link so many are under way at once: as many as
+	// it takes to fill a long one, and few on a slow one, where each would only
+	// delay the part that is read first. What a reader waits for comes on top.
+	minStreams   = 2
+	firstStreams = 16
+	maxStreams   = 24
+	// A part that came sooner than quick makes room for more, one that took
+	// longer than slow for fewer.
+	quick = 500 * time.Millisecond
+	slow  = 3 * time.Second
+	// calibration is how many bytes tell how fast a link is, and ahead how long
+	// the parts under way should take together.
+	calibration = 512 << 10
+	ahead       = time.Second
+)
+
+// slots are the places of the parts under way, given in the order of asking.
+// Their number follows the link.
+type slots struct {
+	mu     sync.Mutex
+	limit  int
+	taken  int
+	queued []chan struct{}
+	known  bool // the link has been measured
+}
+
+// measure tells of bytes that came in a time by one stream. The first that is
+// told sets the limit: on a slow link it is too late once all are under way.
+func (s *slots) measure(bytes int64, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known || bytes < calibration {
+		return
+	}
+	s.known = true
+	parts := float64(bytes) / max(took, time.Millisecond).Seconds() * ahead.Seconds() / partSize
+	s.limit = min(max(int(parts), minStreams), firstStreams)
+}
+
+// take waits for a place, which has to be given back if true is returned. It
+// gives up when any of the others is closed.
+func (s *slots) take(urgent, done <-chan struct{}) bool {
+	s.mu.Lock()
+	if s.taken < s.limit {
+		s.taken++
+		s.mu.Unlock()
+		return true
+	}
+	mine := make(chan struct{})
+	s.queued = append(s.queued, mine)
+	s.mu.Unlock()
+	select {
+	case <-mine:
+		return true
+	case <-urgent:
+	case <-done:
+	}
+	return !s.leave(mine)
+}
+
+// leave gives a place in the queue up, and returns false if it has just come
+// to its turn.
+func (s *slots) leave(mine chan struct{}) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, q := range s.queued {
+		if q == mine {
+			s.queued = append(s.queued[:i], s.queued[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// give gives a place back after a time.
+func (s *slots) give(took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken--
+	switch {
+	case took < quick:
+		s.limit = min(s.limit+2, maxStreams)
+	case took > slow:
+		s.limit = max(s.limit-1, minStreams)
+	}
+	for s.taken < s.limit && len(s.queued) > 0 {
+		close(s.queued[0])
+		s.queued = s.queued[1:]
+		s.taken++
+	}
+}

@@ -1,0 +1,214 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// A source that fails is left alone for firstBackOff, doubling to
+	// maxBackOff; one that answers 429 or 503 for as long as it says, at most
+	// maxRetryAfter; one that lied for lieBackOff.
+	firstBackOff  = 500 * time.Millisecond
+	maxBackOff    = time.Minute
+	busyBackOff   = 5 * time.Second
+	maxRetryAfter = 5 * time.Minute
+	lieBackOff    = 10 * time.Minute
+
+	carType = "application/vnd.ipld.car"
+	rawType = "application/vnd.ipld.raw"
+)
+
+// How a source can fail. An absence is no fault of it.
+var (
+	errAbsent    = errors.New("it does not have it")
+	errLied      = errors.New("it sent bytes that are not what the CID says")
+	errTruncated = errors.New("its answer ended before everything had come")
+	errExcess    = errors.New("it sent more than was asked for")
+	errIdle      = errors.New("it stopped sending")
+	errIncapable = errors.New("it does not send CARs of a byte range")
+)
+
+// busyError is the answer of a source that wants to be left alone for a while.
+type busyError struct {
+	status string
+	wait   time.Duration
+}
+
+func (e *busyError) Error() string {
+	return fmt.Sprintf("%s, asked to wait %s", e.status, e.wait.Round(time.Second))
+}
+
+// supplier is a source that answers the requests of the trustless gateway: an HTTP
+// gateway, or a peer. It is safe for concurrent use.
+type supplier struct {
+	name  string // for people: the host or the peer ID, without credentials
+	label string // for metrics
+	// order is which of the sources not known to have a DAG is asked first.
+	order  int
+	base   string // the URL before /ipfs/
+	client *http.Client
+	// authorize adds what a request needs besides; nil means nothing.
+	authorize func(*http.Request) error
+
+	received atomic.Int64 // bytes, for anybody
+
+	mu       sync.Mutex
+	streams  int
+	rate     float64 // bytes a second, of late; 0 if not known
+	failures int     // in a row
+	until    time.Time
+	rawOnly  bool
+}
+
+// usable reports whether the source may be asked at a time.
+func (s *supplier) usable(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !now.Before(s.until)
+}
+
+// compare orders sources that are equally likely to have something.
+func (s *supplier) compare(other *supplier) int {
+	streams, rate := s.load()
+	otherStreams, otherRate := other.load()
+	if d := cmp.Compare(s.order, other.order); d != 0 && (rate == 0 || otherRate == 0) {
+		return d
+	}
+	if rate == 0 || otherRate == 0 {
+		return cmp.Compare(streams, otherStreams)
+	}
+	return cmp.Compare(float64(streams+1)/rate, float64(otherStreams+1)/otherRate)
+}
+
+func (s *supplier) load() (streams int, rate float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.streams, s.rate
+}
+
+func (s *supplier) opened() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams++
+}
+
+// closed notes how a stream ended, which brought bytes in a time.
+func (s *supplier) closed(bytes int64, took time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams--
+	if bytes > 64<<10 && took > 0 {
+		rate := float64(bytes) / took.Seconds()
+		if s.rate > 0 {
+			rate = 0.7*s.rate + 0.3*rate
+		}
+		s.rate = rate
+	}
+	s.until = time.Now().Add(s.backOff(err))
+}
+
+// backOff is how long to leave the source alone after an error. It needs s.mu.
+func (s *supplier) backOff(err error) time.Duration {
+	var busy *busyError
+	switch {
+	case err == nil, errors.Is(err, errAbsent), errors.Is(err, errTruncated):
+		s.failures = 0
+		return 0
+	case errors.Is(err, errIncapable), errors.Is(err, errExcess):
+		s.rawOnly = true
+		return 0
+	case errors.Is(err, errLied):
+		return lieBackOff
+	case errors.As(err, &busy):
+		return busy.wait
+	}
+	s.failures++
+	return min(firstBackOff<<min(s.failures-1, 10), maxBackOff)
+}
+
+func (s *supplier) onlyRaw() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rawOnly
+}
+
+// get asks for what query says, of one media type. The caller closes the body.
+func (s *supplier) get(ctx context.Context, query, accept string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+query, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("User-Agent", userAgent)
+	if s.authorize != nil {
+		if err := s.authorize(req); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, plain(err)
+	}
+	if err := judge(resp, accept); err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// judge says what is wrong with the head of an answer.
+func judge(resp *http.Response, accept string) error {
+	status := "HTTP " + resp.Status
+	switch resp.StatusCode {
+	case http.StatusOK:
+		kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+		wanted, _, _ := strings.Cut(accept, ";")
+		if !strings.EqualFold(strings.TrimSpace(kind), wanted) {
+			return fmt.Errorf("%w: it answered with the type %.80q", errIncapable, kind)
+		}
+		return nil
+	case http.StatusNotFound, http.StatusGone, http.StatusUnavailableForLegalReasons:
+		return fmt.Errorf("%w: %s", errAbsent, status)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return &busyError{status, retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	case http.StatusBadRequest, http.StatusNotAcceptable, http.StatusUnsupportedMediaType, http.StatusNotImplemented:
+		if accept != rawType {
+			return fmt.Errorf("%w: %s", errIncapable, status)
+		}
+	}
+	return errors.New(status)
+}
+
+// retryAfter reads a header that is seconds or a date.
+func retryAfter(header string, now time.Time) time.Duration {
+	wait := busyBackOff
+	if seconds, err := strconv.ParseUint(header, 10, 32); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if date, err := http.ParseTime(header); err == nil {
+		wait = date.Sub(now)
+	}
+	return min(max(wait, firstBackOff), maxRetryAfter)
+}
+
+// userAgent tells who asks, and nothing of where it runs.
+const userAgent = "ipfs-registry (+https://github.com/ipfs-registry/ipfs-registry)"
+
+// plain takes the URL off an error of the HTTP client: it may have credentials.
+func plain(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}

@@ -1,0 +1,224 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+)
+
+// maxTrails is of how many DAGs it is remembered who had them.
+const maxTrails = 1024
+
+// errDropped is why a block that nobody waits for any more does not come.
+var errDropped = errors.New("nobody waited for it any more")
+
+// batch is what is asked for in one go.
+type batch struct {
+	wanted []wanted
+	span   span
+	// direct says that a reader waits for it now.
+	direct bool
+}
+
+// wanted is a block and where it lies in the span of its batch.
+type wanted struct {
+	cid cid.Cid
+	place
+}
+
+func (b batch) cids() []cid.Cid {
+	cids := make([]cid.Cid, len(b.wanted))
+	for i, w := range b.wanted {
+		cids[i] = w.cid
+	}
+	return cids
+}
+
+// single asks for one block of which no more is known.
+func single(c cid.Cid) batch { return batch{wanted: []wanted{{cid: c}}, direct: true} }
+
+// supply brings the blocks of a node, whoever asks: what several need crosses
+// the network once. Each retrieval of it is a job; each block under way is a
+// flight of one job, and whoever needs the block too joins it.
+type supply struct {
+	// local finds what is here already, and keep stores what has come; nil
+	// means that session looks here first, and stores.
+	local func(context.Context, cid.Cid) (ipld.Node, bool)
+	keep  func(context.Context, blocks.Block) error
+	// session gets blocks by the node's own exchange, if all else fails.
+	session func(context.Context) ipld.NodeGetter
+	// sources are those that stream; nil means none.
+	sources func() []*supplier
+	denied  func(cid.Cid) error
+	learn   func(ipld.Node)
+	// timeout is how long nothing may come before a reader gives up.
+	timeout time.Duration
+	log     *slog.Logger
+	metrics *supplyMetrics
+	trails  *lru.Cache[cid.Cid, *trail]
+	slots   slots
+
+	mu      sync.Mutex
+	flights map[cid.Cid]*flight
+}
+
+// flight is a block under way. Its fields are guarded by supply.mu.
+type flight struct {
+	wanted
+	job *job
+	// asked says that somebody needs it, and not only that it is to come.
+	asked bool
+	// waiters have room for it. They get it once node or err is set.
+	waiters []chan<- *flight
+	node    ipld.Node
+	err     error
+}
+
+func newSupply(session func(context.Context) ipld.NodeGetter, timeout time.Duration) *supply {
+	trails, err := lru.New[cid.Cid, *trail](maxTrails)
+	if err != nil {
+		panic(err) // the size is a positive constant
+	}
+	return &supply{
+		session: session, learn: func(ipld.Node) {}, denied: func(cid.Cid) error { return nil },
+		sources: func() []*supplier { return nil },
+		log:     slog.New(slog.DiscardHandler),
+		timeout: timeout, metrics: newSupplyMetrics(),
+		trails: trails, slots: slots{limit: firstStreams}, flights: map[cid.Cid]*flight{},
+	}
+}
+
+// fetch brings the blocks of b as fetcher.fetch does. What it began goes on
+// until ctx ends, whether or not fetch has returned.
+func (s *supply) fetch(ctx context.Context, t *trail, b batch, deliver func(ipld.Node)) error {
+	missing, err := s.atHand(ctx, b.wanted, deliver)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	results := make(chan *flight, len(missing))
+	s.join(ctx, t, b, missing, results)
+	var failed error
+	for range missing {
+		select {
+		case f := <-results:
+			if f.err != nil {
+				failed = f.err
+			} else {
+				deliver(f.node)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return failed
+}
+
+// atHand delivers what is here and returns the rest.
+func (s *supply) atHand(ctx context.Context, all []wanted, deliver func(ipld.Node)) (missing []wanted, err error) {
+	for _, w := range all {
+		if err := s.denied(w.cid); err != nil {
+			return nil, err
+		}
+		if nd, ok := s.look(ctx, w.cid); ok {
+			deliver(nd)
+		} else {
+			missing = append(missing, w)
+		}
+	}
+	return missing, nil
+}
+
+func (s *supply) look(ctx context.Context, c cid.Cid) (ipld.Node, bool) {
+	if s.local == nil {
+		return nil, false
+	}
+	return s.local(ctx, c)
+}
+
+// join has results told of each of the blocks, by flights that are under way
+// or by those of a new job.
+func (s *supply) join(ctx context.Context, t *trail, b batch, missing []wanted, results chan<- *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var mine *job
+	joined := map[*job]bool{}
+	for _, w := range missing {
+		f := s.flights[w.cid]
+		if f == nil {
+			if mine == nil {
+				mine = newJob(s, t, b.span)
+				s.metrics.retrievals.Inc()
+			}
+			f = mine.add(w)
+		}
+		f.asked = true
+		f.waiters = append(f.waiters, results)
+		if b.direct {
+			f.job.hurry()
+		}
+		joined[f.job] = true
+	}
+	for j := range joined {
+		j.interest(ctx)
+	}
+	if mine != nil {
+		go mine.run()
+	}
+}
+
+// take takes in a block that a source sent, if anybody is to have it. The error
+// says that its bytes are not those of c.
+func (s *supply) take(ctx context.Context, c cid.Cid, data []byte) (taken bool, err error) {
+	s.mu.Lock()
+	f := s.flights[c]
+	s.mu.Unlock()
+	if f == nil {
+		return false, nil
+	}
+	sum, err := c.Prefix().Sum(data)
+	if err != nil {
+		return false, err
+	}
+	if !sum.Equals(c) {
+		return false, errLied
+	}
+	block, err := blocks.NewBlockWithCid(data, c)
+	if err != nil {
+		return false, err
+	}
+	if err := s.keep(ctx, block); err != nil { // no fault of the source
+		s.land(f, nil, fmt.Errorf("keep what came: %w", err))
+		return true, nil
+	}
+	nd, err := decode(block)
+	s.land(f, nd, err)
+	return true, nil
+}
+
+// land ends the flight of a block, and has those begin that the block leads to.
+func (s *supply) land(f *flight, nd ipld.Node, err error) {
+	var next []wanted
+	if nd != nil {
+		s.learn(nd)
+		next = f.job.leadsTo(nd, f.place)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[f.cid] != f {
+		return
+	}
+	for _, w := range next {
+		if s.flights[w.cid] == nil {
+			f.job.add(w)
+		}
+	}
+	f.job.land(f, nd, err)
+}

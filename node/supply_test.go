@@ -1,0 +1,235 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/publish"
+)
+
+func quietLog() *log.Logger { return slog.NewLogLogger(slog.DiscardHandler, 0) } //nolint:forbidigo // what an http.Server takes
+
+func addFile(t testing.TB, n *Node, data []byte) cid.Cid {
+	t.Helper()
+	c, err := n.AddFile(t.Context(), bytes.NewReader(data), publish.UnixFSv1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func blocksFrom(n *Node, label string) int {
+	return int(testutil.ToFloat64(n.supply.metrics.blocks.WithLabelValues(label)))
+}
+
+// Peers of ours send streams, and nothing comes twice.
+func TestPeersStream(t *testing.T) {
+	seed := startNode(t, loopback(t.TempDir()))
+	data := randomBytes(5, 40<<20)
+	root := addFile(t, seed, data)
+	n := startNode(t, loopback(t.TempDir(), address(t, seed)))
+	speaksHTTP(t, n)
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("read %d bytes, %v", len(got), err)
+	}
+	if got := blocksFrom(n, peerLabel); got != 41 {
+		t.Errorf("%d blocks came by streams, want 41", got)
+	}
+	if got := blocksFrom(n, exchangeLabel); got != 0 {
+		t.Errorf("%d blocks came by Bitswap", got)
+	}
+}
+
+// Thirty readers, at different places, cost what one does.
+func TestReadersShare(t *testing.T) {
+	seed := startNode(t, loopback(t.TempDir()))
+	data := randomBytes(6, 30<<20)
+	root := addFile(t, seed, data)
+	p, addr := proxied(t, seed, 5*time.Millisecond)
+	n := startNode(t, loopback(t.TempDir(), addr))
+	speaksHTTP(t, n)
+	var readers sync.WaitGroup
+	for i := range 30 {
+		readers.Go(func() {
+			f, err := n.Open(t.Context(), image.Path{Root: root})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer f.Close()
+			from := int64(i%3) * (5 << 20)
+			if _, err := f.Seek(from, io.SeekStart); err != nil {
+				t.Error(err)
+			}
+			var got bytes.Buffer
+			if _, err := f.(image.LimitedWriterTo).WriteNTo(&got, f.Size()-from); err != nil || !bytes.Equal(got.Bytes(), data[from:]) {
+				t.Errorf("read %d bytes from %d on, %v", got.Len(), from, err)
+			}
+		})
+	}
+	readers.Wait()
+	if got := blocksFrom(n, peerLabel) + blocksFrom(n, exchangeLabel); got != 31 {
+		t.Errorf("%d blocks came, want 31", got)
+	}
+	if got := p.received.Load(); got > 33<<20 {
+		t.Errorf("%d bytes crossed for %d", got, len(data))
+	}
+}
+
+// The death of a peer in the middle is not noticed while another has the rest.
+func TestPeerDies(t *testing.T) {
+	data := randomBytes(7, 60<<20)
+	var proxies []*delayProxy
+	var addrs []string
+	var root cid.Cid
+	for range 2 {
+		seed := startNode(t, loopback(t.TempDir()))
+		root = addFile(t, seed, data)
+		p, addr := proxied(t, seed, 20*time.Millisecond)
+		proxies, addrs = append(proxies, p), append(addrs, addr)
+	}
+	n := startNode(t, loopback(t.TempDir(), addrs...))
+	eventually(t, "both peers", func() bool { return len(n.supply.sources()) == 2 })
+	f, err := n.Open(t.Context(), image.Path{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var got bytes.Buffer
+	cut := sync.OnceFunc(func() {
+		busiest := proxies[0]
+		if proxies[1].received.Load() > busiest.received.Load() {
+			busiest = proxies[1]
+		}
+		_ = busiest.listener.Close()
+		busiest.cut()
+	})
+	w := writerFunc(func(p []byte) (int, error) {
+		if got.Len() > 8<<20 {
+			cut()
+		}
+		return got.Write(p)
+	})
+	if _, err := f.(image.LimitedWriterTo).WriteNTo(w, f.Size()); err != nil || !bytes.Equal(got.Bytes(), data) {
+		t.Errorf("read %d bytes, %v", got.Len(), err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
+
+// What came before a pull was cut off does not come again, and the last reader
+// who leaves stops it.
+func TestResumes(t *testing.T) {
+	st := memoryStore(t)
+	root, data := shape{size: 60 << 20, chunk: 1 << 20, links: 1024, raw: true}.build(t, offlineContent(st).dag)
+	good := honest(t, st)
+	url := serveGateway(t, good)
+	n := behind(t, patience, url)
+	ctx, cancel := context.WithCancel(t.Context())
+	f, err := n.Open(ctx, image.Path{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, onlyReader{f}, 5<<20); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := drain(f); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	eventually(t, "the last reader stops it", func() bool {
+		n.supply.mu.Lock()
+		defer n.supply.mu.Unlock()
+		return len(n.supply.flights) == 0
+	})
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("read %d bytes, %v", len(got), err)
+	}
+	if got := int(testutil.ToFloat64(n.supply.metrics.blocks.WithLabelValues(url[len("http://"):]))); got != 61 {
+		t.Errorf("%d blocks were taken in, want 61", got)
+	}
+}
+
+// Two images that share a layer: who leaves first does not end it for the other.
+func TestReadersOfOneFileByTwoRoots(t *testing.T) {
+	st := memoryStore(t)
+	root, data := bigShape().build(t, offlineContent(st).dag)
+	good := honest(t, st)
+	gate := make(chan struct{})
+	var asked atomic.Int32
+	url := serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			<-gate
+		}
+		good.ServeHTTP(w, r)
+	}))
+	n := behind(t, patience, url)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, err := n.Open(ctx, image.Path{Root: root})
+		first <- err
+	}()
+	eventually(t, "the gateway is asked", func() bool { return asked.Load() == 1 })
+	second := make(chan error, 1)
+	go func() {
+		got, err := readCold(t, n, image.Path{Root: root})
+		if err == nil && !bytes.Equal(got, data) {
+			err = errors.New("other bytes")
+		}
+		second <- err
+	}()
+	eventually(t, "the second joins", func() bool {
+		n.supply.mu.Lock()
+		defer n.supply.mu.Unlock()
+		f := n.supply.flights[root]
+		return f != nil && len(f.waiters) == 2
+	})
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first got %v", err)
+	}
+	close(gate)
+	if err := <-second; err != nil {
+		t.Errorf("the second got %v", err)
+	}
+	if asked.Load() > 10 {
+		t.Errorf("%d requests", asked.Load())
+	}
+}
+
+func FuzzReadCAR(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(unwanted())
+	f.Fuzz(func(t *testing.T, body []byte) {
+		s := newSupply(nil, time.Second)
+		c := cid.NewCidV1(cid.Raw, testHash(t, []byte("never sent")))
+		tr := s.follow(c)
+		defer tr.leave()
+		s.mu.Lock()
+		j := newJob(s, tr, span{root: c, to: 1})
+		j.add(wanted{cid: c})
+		s.mu.Unlock()
+		defer j.fail(errDropped)
+		w := j.watch(&supplier{})
+		if err := w.end(j.readCAR(w, &io.LimitedReader{R: bytes.NewReader(body), N: 1 << 20})); err == nil {
+			t.Error("an answer without the block was taken for one with it")
+		}
+	})
+}

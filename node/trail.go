@@ -1,0 +1,178 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	boxoretrieval "github.com/ipfs/boxo/retrieval"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+)
+
+const (
+	// maxNotes bounds the sources remembered of one DAG.
+	maxNotes = 64
+	// doubt is how long a source that failed for a DAG is asked after others.
+	doubt = 10 * time.Second
+)
+
+// trail is what all readers of one DAG share: who had some of it and who did
+// not, and while there are readers the session of the node's exchange. It is
+// safe for concurrent use.
+type trail struct {
+	supply *supply
+
+	mu      sync.Mutex
+	readers int
+	ctx     context.Context // while there are readers
+	cancel  context.CancelFunc
+	state   *boxoretrieval.State
+	session ipld.NodeGetter
+	notes   map[*supplier]note
+}
+
+// note is how a source did for a DAG.
+type note struct {
+	blocks int
+	failed time.Time
+	err    error // its last, even if it did better since
+}
+
+// follow returns the trail of a DAG for one more reader, who has to leave it.
+func (s *supply) follow(dag cid.Cid) *trail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.trails.Get(dag)
+	if !ok {
+		t = &trail{supply: s, notes: map[*supplier]note{}}
+		s.trails.Add(dag, t)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.readers++; t.readers == 1 {
+		ctx, cancel := context.WithCancel(context.Background())
+		t.ctx, t.state = boxoretrieval.ContextWithState(ctx)
+		t.cancel, t.session = cancel, nil
+	}
+	return t
+}
+
+// leave ends the session with the last reader.
+func (t *trail) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.readers--; t.readers == 0 {
+		t.cancel()
+	}
+}
+
+// hold makes one more reader of a trail that has one, and returns the context
+// of the session.
+func (t *trail) hold() context.Context {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readers++
+	return t.ctx
+}
+
+// getter is the session, begun when it is needed first.
+func (t *trail) getter() ipld.NodeGetter {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.session == nil {
+		t.session = t.supply.session(t.ctx)
+	}
+	return t.session
+}
+
+func (t *trail) retrievalState() *boxoretrieval.State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state
+}
+
+// asked notes that a source is being asked.
+func (t *trail) asked(s *supplier) { t.note(s, func(*note) {}) }
+
+// brought notes blocks that came from a source.
+func (t *trail) brought(s *supplier, blocks int) {
+	t.note(s, func(n *note) { n.blocks += blocks; n.failed = time.Time{} })
+}
+
+// failed notes that a source did not do what was asked.
+func (t *trail) failed(s *supplier, err error) {
+	t.note(s, func(n *note) { n.failed, n.err = time.Now(), err })
+}
+
+func (t *trail) note(s *supplier, change func(*note)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, known := t.notes[s]
+	if !known && len(t.notes) >= maxNotes {
+		for other := range t.notes {
+			delete(t.notes, other)
+			break
+		}
+	}
+	change(&n)
+	t.notes[s] = n
+}
+
+// best returns the source to ask next: one that had some of the DAG before one
+// that is not known to, the less busy and then the faster first, and one that
+// failed lately last. It returns nil if none is left that may be asked now.
+func (t *trail) best(tried map[*supplier]bool) *supplier {
+	now := time.Now()
+	all := slices.DeleteFunc(slices.Clone(t.supply.sources()), func(s *supplier) bool { return tried[s] || !s.usable(now) })
+	if len(all) == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.MinFunc(all, func(a, b *supplier) int {
+		if d := t.grade(a, now) - t.grade(b, now); d != 0 {
+			return d
+		}
+		return a.compare(b)
+	})
+}
+
+func (t *trail) grade(s *supplier, now time.Time) int {
+	n := t.notes[s]
+	switch {
+	case now.Sub(n.failed) < doubt:
+		return 2
+	case n.blocks > 0:
+		return 0
+	}
+	return 1
+}
+
+// tell says which sources were asked and how each did.
+func (t *trail) tell() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var told []string
+	for s, n := range t.notes {
+		how := fmt.Sprintf("%d blocks", n.blocks)
+		switch {
+		case n.err != nil:
+			how += ", last error: " + n.err.Error()
+		case n.blocks == 0:
+			how = "no answer yet"
+		}
+		told = append(told, s.name+" ("+how+")")
+	}
+	slices.Sort(told)
+	if len(told) > maxTold {
+		told = append(told[:maxTold], fmt.Sprintf("and %d more", len(told)-maxTold))
+	}
+	return strings.Join(told, "; ")
+}
+
+// maxTold is how many sources an error names.
+const maxTold = 8

@@ -1,0 +1,88 @@
+package node
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+)
+
+// watch is on one asking of a source, and ends it when nothing comes.
+type watch struct {
+	source *supplier
+	job    *job
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	begun  time.Time
+
+	mu    sync.Mutex
+	first time.Time // the first byte came
+	bytes int64
+}
+
+// watch begins; the caller ends it. The first byte may take as long as a reader
+// waits for it: a gateway that looks for the content itself is given its time,
+// while others are asked.
+func (j *job) watch(s *supplier) *watch {
+	ctx, cancel := context.WithCancelCause(j.ctx)
+	now := time.Now()
+	return &watch{
+		source: s, job: j, ctx: ctx, cancel: cancel, begun: now, first: now,
+		timer: time.AfterFunc(j.supply.timeout, func() { cancel(errIdle) }),
+	}
+}
+
+// end returns what the asking ended with, given the error that it shows.
+func (w *watch) end(err error) error {
+	w.timer.Stop()
+	if context.Cause(w.ctx) == errIdle { //nolint:errorlint // it is the very value that was set
+		err = errIdle
+	}
+	w.cancel(context.Canceled)
+	return err
+}
+
+// over returns a reader that tells the watch of what comes.
+func (w *watch) over(r io.Reader) io.Reader { return &watched{r, w} }
+
+type watched struct {
+	io.Reader
+	watch *watch
+}
+
+func (r *watched) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		r.watch.came(n)
+	}
+	return n, err
+}
+
+func (w *watch) came(n int) {
+	w.timer.Reset(min(maxIdle, w.job.supply.timeout))
+	w.job.bytes.Add(int64(n))
+	w.source.received.Add(int64(n))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.bytes == 0 {
+		w.first = time.Now()
+	}
+	w.bytes += int64(n)
+}
+
+// takeFrom takes in a block that the source sent.
+func (j *job) takeFrom(w *watch, c cid.Cid, data []byte) (bool, error) {
+	taken, err := j.supply.take(w.ctx, c, data)
+	if taken {
+		j.trail.brought(w.source, 1)
+		w.mu.Lock()
+		wait := w.first.Sub(w.begun)
+		j.supply.slots.measure(w.bytes, time.Since(w.first))
+		w.mu.Unlock()
+		j.supply.metrics.came(w.source.label, len(data), wait)
+	}
+	return taken, err
+}

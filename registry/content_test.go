@@ -1,0 +1,115 @@
+package registry_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/registry"
+)
+
+// onDisk is a Source whose files lie on the disk and know the cheap way.
+type onDisk struct {
+	image.Source
+	dir    string
+	direct *atomic.Int64
+}
+
+type diskFile struct {
+	image.File
+	f      *os.File
+	direct *atomic.Int64
+}
+
+func (s onDisk) Open(ctx context.Context, p image.Path) (image.File, error) {
+	f, err := s.Source.Open(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Join(s.dir, f.CID().String())
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		return nil, err
+	}
+	disk, err := os.Open(name)
+	return diskFile{f, disk, s.direct}, err
+}
+
+func (f diskFile) Read(p []byte) (int, error)                   { return f.f.Read(p) }
+func (f diskFile) Seek(offset int64, whence int) (int64, error) { return f.f.Seek(offset, whence) }
+func (f diskFile) Close() error                                 { return f.f.Close() }
+func (f diskFile) WriteNTo(w io.Writer, n int64) (int64, error) {
+	n, err := io.CopyN(w, f.f, n)
+	f.direct.Add(n)
+	return n, err
+}
+
+func TestAFileThatKnowsACheaperWayTakesIt(t *testing.T) {
+	var direct atomic.Int64
+	w := start(t, func(s image.Source) registry.Images { return plain(onDisk{s, t.TempDir(), &direct}) })
+	url := w.path("blobs/%s", digest.FromBytes(layer))
+	for header, want := range map[string][]byte{"": layer, "bytes=5-1000004": layer[5:1000005]} {
+		direct.Store(0)
+		res, body := do(t, "GET", url, "Range", header)
+		if !bytes.Equal(body, want) {
+			t.Errorf("%q: %d bytes arrived; want %d", header, len(body), len(want))
+		}
+		eventually(t, func() bool { return direct.Load() == int64(len(want)) }, "the bytes of %q to go the cheap way", header)
+		if got := res.Header.Get("Content-Length"); got != fmt.Sprint(len(want)) {
+			t.Errorf("%q: Content-Length %s", header, got)
+		}
+	}
+	eventually(t, func() bool {
+		return counted(t, w, "ipfs_registry_response_bytes_total", "blob") == float64(len(layer)+1000000)
+	}, "the bytes to be counted")
+}
+
+// eventually waits for what the server does after the client has its answer.
+func eventually(t *testing.T, ok func() bool, format string, args ...any) {
+	t.Helper()
+	tick, end := time.NewTicker(time.Millisecond), time.After(10*time.Second)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("waited ten seconds for "+format, args...)
+		}
+	}
+}
+
+// TestASlowReaderIsServedAndOthersToo has a client read a byte, then another
+// client the whole blob, then the first one the rest.
+func TestASlowReaderIsServedAndOthersToo(t *testing.T) {
+	w := start(t, plain)
+	url := w.path("blobs/%s", digest.FromBytes(layer))
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(res.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	if _, body := do(t, "GET", url); !bytes.Equal(body, layer) {
+		t.Error("the second client did not get the blob")
+	}
+	rest, err := io.ReadAll(res.Body)
+	if err != nil || !bytes.Equal(append(first, rest...), layer) {
+		t.Errorf("the slow client got %d bytes, %v", len(rest)+1, err)
+	}
+}

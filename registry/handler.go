@@ -1,0 +1,145 @@
+package registry
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+// Options are the optional parts of the handler.
+type Options struct {
+	// Log gets one line a request at debug, and failures of ours at error; nil
+	// discards them.
+	Log *slog.Logger
+	// Metrics is where the request metrics are registered; nil nowhere.
+	Metrics prometheus.Registerer
+}
+
+type handler struct {
+	images   Images
+	log      *slog.Logger
+	observer *observer
+}
+
+// New returns the distribution API, read side, for images. It answers GET and
+// HEAD below /v2/; every other method is 405.
+func New(images Images, o Options) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{images: images, log: o.Log, observer: newObserver(o)}
+	r := chi.NewRouter()
+	r.Use(h.observer.observe, readOnly)
+	r.NotFound(h.answer(func(*http.Request) (responder, error) {
+		return nil, unsupported("this is an OCI registry: its API is below /v2/")
+	}))
+	r.HandleFunc("/v2", h.ping)
+	r.HandleFunc("/v2/", h.ping)
+	r.HandleFunc("/v2/*", h.answer(h.route))
+	return r
+}
+
+// readOnly refuses what is not a question. OCI distribution spec, "Endpoints":
+// the push and deletion endpoints are those with other methods.
+func readOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Allow", "GET, HEAD")
+		writeError(w, r, &apiError{http.StatusMethodNotAllowed, codeUnsupported, "this registry is read-only; push with \"ipfs-registry push\""})
+	})
+}
+
+// ping is the "determine support" endpoint of the specification.
+func (h *handler) ping(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", "2")
+	if r.Method == http.MethodGet {
+		_, _ = w.Write([]byte("{}")) // a client that has gone is no failure
+	}
+}
+
+// responder writes the whole answer to a question that has one.
+type responder interface {
+	respond(w http.ResponseWriter, r *http.Request)
+}
+
+// answer is the one place where an error becomes a response.
+func (h *handler) answer(ask func(*http.Request) (responder, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+		if ns := r.URL.Query().Get("ns"); isHost(ns) {
+			w.Header().Set("OCI-Namespace", ns)
+		}
+		res, err := ask(r)
+		if err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+		res.respond(w, r)
+	}
+}
+
+// route turns a URL into a question.
+func (h *handler) route(r *http.Request) (responder, error) {
+	q, err := parsePath(r.URL.Path)
+	if err != nil {
+		return nil, err
+	}
+	observe(r, q.kind)
+	name, err := image.ParseName(q.name)
+	if err != nil {
+		return nil, &questionError{kindName, err}
+	}
+	var res responder
+	switch q.kind {
+	case kindManifest:
+		res, err = h.manifest(r, name, q.ref)
+	case kindBlob:
+		res, err = h.blob(r, name, q.ref)
+	case kindTags:
+		res, err = h.tags(r, q.name, name)
+	default:
+		res, err = h.referrers(r, name, q.ref)
+	}
+	if err != nil {
+		return nil, &questionError{q.kind, err}
+	}
+	return res, nil
+}
+
+func (h *handler) manifest(r *http.Request, name image.Path, ref string) (responder, error) {
+	_, err := image.ParseDigest(ref)
+	byDigest := err == nil
+	switch {
+	case byDigest || image.IsTag(ref):
+	case isDigestLike(ref):
+		return nil, &apiError{http.StatusBadRequest, codeDigestInvalid, err.Error()}
+	default:
+		return nil, malformedTag(ref)
+	}
+	c, err := h.images.Manifest(r.Context(), name, ref)
+	if err != nil {
+		return nil, err
+	}
+	return &content{Content: c, mediaType: c.Descriptor.MediaType, immutable: byDigest, aborted: h.aborted}, nil
+}
+
+func (h *handler) blob(r *http.Request, name image.Path, ref string) (responder, error) {
+	dgst, err := image.ParseDigest(ref)
+	if err != nil {
+		return nil, err
+	}
+	c, err := h.images.Blob(r.Context(), name, dgst)
+	if err != nil {
+		return nil, err
+	}
+	return &content{Content: c, mediaType: "application/octet-stream", immutable: true, aborted: h.aborted}, nil
+}

@@ -1,0 +1,184 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// delay is what the proxy adds in each direction: a round trip is twice that.
+const delay = 25 * time.Millisecond
+
+// BenchmarkCold fetches one layer that is on another host, 50 ms away, into a
+// node that has nothing, and compares with other ways over the same distance.
+func BenchmarkCold(b *testing.B) {
+	images := testImages(b)
+	layer := images.real.manifest(b).Layers[0]
+	routes := coldRoutes(b, images.real, layer.Digest)
+	for b.Loop() {
+		for range rounds {
+			for _, r := range routes {
+				r.measure(b, layer.Size)
+			}
+		}
+	}
+	text := coldReport(routes)
+	fmt.Println(text)
+	if *update {
+		writeReport(b, "cold", text)
+	}
+	for _, r := range routes[1:] {
+		b.ReportMetric(median(r.total)/median(routes[0].total), "times-"+strings.ReplaceAll(r.short, " ", "-"))
+	}
+}
+
+// route is a way from the far host to a client.
+type route struct {
+	name, short string
+	against     string // the short name of what it is compared with
+	// open starts with nothing and returns the URL of the layer, and what
+	// stops it.
+	open         func() (url string, stop func())
+	first, total []float64 // seconds
+}
+
+// measure times a GET of the layer, to its first and to its last byte.
+func (r *route) measure(b *testing.B, size int64) {
+	b.Helper()
+	url, stop := r.open()
+	defer stop()
+	began := time.Now()
+	res, err := http.Get(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadFull(res.Body, make([]byte, 1)); err != nil {
+		b.Fatalf("%s: %s: %v", r.name, res.Status, err)
+	}
+	r.first = append(r.first, time.Since(began).Seconds())
+	n, err := io.Copy(io.Discard, res.Body)
+	if err != nil || n+1 < size { // a CAR has more than the layer
+		b.Fatalf("%s: %s, %d bytes, %v", r.name, res.Status, n+1, err)
+	}
+	r.total = append(r.total, time.Since(began).Seconds())
+}
+
+func coldRoutes(b *testing.B, l layout, layer digest.Digest) []*route {
+	far := startToxiproxy(b)
+	seed, k, plain := serve(b, tempDir(b)), kuboNode(b), sourceRegistry(b)
+	cid := push(b, seed.repo, l.spec())
+	kuboCID := push(b, tempDir(b), "--ipfs-address", k.api, "--format", "nerdctl", "--chunker", "kubo-legacy", l.spec())
+	gatewayCID := push(b, tempDir(b), "--ipfs-address", k.api, l.spec())
+	plain.copyIn(b, l, "cold/real:v1")
+
+	address := seed.address(b)
+	_, rest, _ := strings.Cut(address, "/tcp/")
+	seedPort, peer, _ := strings.Cut(rest, "/")
+	seedFar := "/ip4/127.0.0.1/tcp/" + far.port(b, "127.0.0.1:"+seedPort) + "/" + peer
+	kuboFar := "/ip4/127.0.0.1/tcp/" + far.port(b, "127.0.0.1:"+k.swarm[strings.LastIndex(k.swarm, "/")+1:]) + "/p2p/" + k.id
+	plainFar, gatewayFar := "http://localhost:"+far.port(b, plain.host), "http://127.0.0.1:"+far.port(b, k.gateway)
+	fixed := func(url string) func() (string, func()) {
+		return func() (string, func()) { return url, func() {} }
+	}
+	return []*route{
+		{name: "plain HTTP, distribution", short: "plain HTTP", open: fixed(plainFar + "/v2/cold/real/blobs/" + layer.String())},
+		{name: "ours from ours", short: "ours", against: "plain HTTP", open: coldOurs(b, cid, layer, "--peer", seedFar)},
+		{name: "nerdctl ipfs registry + Kubo from Kubo", short: "nerdctl", against: "plain HTTP", open: coldNerdctl(b, kuboFar, kuboCID, layer)},
+		{name: "ours from Kubo, only Bitswap", short: "ours by Bitswap", against: "nerdctl", open: coldOurs(b, kuboCID, layer, "--peer", kuboFar)},
+		{name: "a CAR of Kubo's gateway, as curl gets it", short: "CAR", against: "plain HTTP",
+			open: fixed(gatewayFar + "/ipfs/" + gatewayCID + "/blobs/sha256/" + layer.Encoded() + "?format=car&dag-scope=entity")},
+		{name: "ours from Kubo's gateway", short: "ours by gateway", against: "CAR", open: coldOurs(b, gatewayCID, layer, "--gateway", gatewayFar)},
+	}
+}
+
+// coldOurs is a new node each time. It has been asked for the manifest, as
+// clients do.
+func coldOurs(b *testing.B, cid string, layer digest.Digest, flags ...string) func() (string, func()) {
+	return func() (string, func()) {
+		d := serve(b, tempDir(b), flags...)
+		if got := request(b, http.MethodGet, d.url("%s/manifests/latest", cid)); got.StatusCode != http.StatusOK {
+			b.Fatalf("%s %s", got.Status, got.body)
+		}
+		return d.url("%s/blobs/%s", cid, layer), d.stop
+	}
+}
+
+func coldNerdctl(b *testing.B, peer, cid string, layer digest.Digest) func() (string, func()) {
+	return func() (string, func()) {
+		k, listen := kuboNode(b), "localhost:"+port(b)
+		must(b, k.ipfs(b, "swarm", "connect", peer))
+		p := start(b, "nerdctl", command(context.Background(), tool("nerdctl"), "ipfs", "registry", "serve", "--listen-registry", listen, "--ipfs-address", k.api))
+		base := "http://" + listen + "/v2/ipfs/" + cid
+		if err := p.ready(startLimit, headOK(base+"/manifests/latest")); err != nil {
+			b.Fatal(err)
+		}
+		return base + "/blobs/" + layer.String(), func() { p.stop(); k.stop() }
+	}
+}
+
+func coldReport(routes []*route) string {
+	var t strings.Builder
+	t.WriteString("| | first byte, ms | whole layer, s | against | times as long |\n| --- | --- | --- | --- | --- |\n")
+	by := map[string]*route{}
+	for _, r := range routes {
+		by[r.short] = r
+		against, times := "–", "–"
+		if r.against != "" {
+			against, times = by[r.against].name, fmt.Sprintf("%.2f×", median(r.total)/median(by[r.against].total))
+		}
+		fmt.Fprintf(&t, "| %s | %.0f | %.2f | %s | %s |\n", r.name, median(r.first)*1000, median(r.total), against, times)
+	}
+	return t.String()
+}
+
+// toxiproxy puts a distance in front of a TCP address.
+type toxiproxy struct{ api string }
+
+func startToxiproxy(t testing.TB) *toxiproxy {
+	t.Helper()
+	listen := port(t)
+	p := start(t, "toxiproxy", command(context.Background(), tool("toxiproxy-server"), "-host", "127.0.0.1", "-port", listen))
+	far := &toxiproxy{"http://127.0.0.1:" + listen}
+	if err := p.ready(startLimit, httpOK(far.api+"/version")); err != nil {
+		t.Fatal(err)
+	}
+	return far
+}
+
+// port is a port on loopback that leads to the address, from afar.
+func (p *toxiproxy) port(t testing.TB, upstream string) string {
+	t.Helper()
+	listen := port(t)
+	p.call(t, "/proxies", map[string]any{"name": listen, "listen": "127.0.0.1:" + listen, "upstream": upstream, "enabled": true})
+	for _, direction := range []string{"upstream", "downstream"} {
+		p.call(t, filepath.Join("/proxies", listen, "toxics"), map[string]any{"name": direction, "type": "latency", "stream": direction,
+			"attributes": map[string]any{"latency": delay.Milliseconds()}})
+	}
+	return listen
+}
+
+func (p *toxiproxy) call(t testing.TB, path string, body any) {
+	t.Helper()
+	data, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.Post(p.api+path, "application/json", bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode >= 300 {
+		t.Fatalf("toxiproxy: %s %s %v", res.Status, text, err)
+	}
+}

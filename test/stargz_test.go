@@ -1,0 +1,90 @@
+package test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A container starts from an image of which it reads only what it needs, over
+// FUSE, once through the registry and once through the Kubo RPC.
+func TestStargz(t *testing.T) {
+	images, c := testImages(t), containerdEngine(t)
+	ref := sourceRegistry(t).copyIn(t, images.real, "stargz/real:v1")
+	from := namespaceOf(t) + "-from"
+	d, _, nerdctl := rpcDaemon(t, c)
+	must(t, nerdctl(from, "pull", "--quiet", ref))
+	must(t, nerdctl(from, "image", "convert", "--estargz", "--oci", ref, "lazy:v1"))
+	source := []string{"--containerd-address", c.address, "--namespace", from, "containerd:docker.io/library/lazy:v1"}
+
+	// stargz-snapshotter finds the RPC by the API file of its repository.
+	api, err := os.ReadFile(filepath.Join(d.repo, "api"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.ipfsRepo, "api"), api, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := d.name(push(t, d.repo, source...))
+	uri := "ipfs://" + lastLine(must(t, nerdctl(from, "push", "ipfs://lazy:v1")))
+	for _, tc := range []struct {
+		name, image string
+		pull        func(namespace string) *exec.Cmd
+	}{
+		{"registry", name, func(namespace string) *exec.Cmd {
+			return nerdctl(namespace, "--snapshotter=stargz", "pull", "--quiet", name)
+		}},
+		{"rpc", uri, func(namespace string) *exec.Cmd {
+			return nerdctl(namespace, "--snapshotter=stargz", "pull", "--quiet", uri)
+		}},
+		{"ctr-remote", name + ":latest", func(namespace string) *exec.Cmd {
+			return command(t.Context(), "ctr-remote", "--address", c.address, "--namespace", namespace, "images", "rpull", "--plain-http", name+":latest")
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			namespace := namespaceOf(t)
+			before := bytesServed(t, d)
+			must(t, tc.pull(namespace))
+			if n := c.lazyMounts(namespace); n != 3 {
+				t.Errorf("%d layers were mounted by FUSE; want 3", n)
+			}
+			expectGreeting(t, must(t, nerdctl(namespace, "--snapshotter=stargz", "run", "--rm", "--net=host", "--pull=never", tc.image)))
+			if served := bytesServed(t, d) - before; tc.name == "registry" && (served == 0 || served > 60<<20) {
+				t.Errorf("%d bytes were served to start a container; want a part of the image's 130 MB", served)
+			}
+		})
+	}
+	// What is no eStargz is pulled whole, or the count above would prove nothing.
+	t.Run("an ordinary image", func(t *testing.T) {
+		namespace, image := namespaceOf(t), d.name(push(t, d.repo, images.scratch.spec()))
+		must(t, nerdctl(namespace, "--snapshotter=stargz", "pull", "--quiet", image))
+		if n := c.lazyMounts(namespace); n != 0 {
+			t.Errorf("%d layers were mounted by FUSE; want none", n)
+		}
+		expectGreeting(t, must(t, nerdctl(namespace, "--snapshotter=stargz", "run", "--rm", "--net=host", "--pull=never", image)))
+	})
+}
+
+// lazyMounts is how many layers stargz-snapshotter has mounted for a namespace.
+// Its log tells, where the mounts themselves would not: containerd collects them
+// as garbage whenever it likes, and what can't be mounted is pulled instead.
+func (c *containerd) lazyMounts(namespace string) (n int) {
+	for line := range strings.Lines(c.stargz.log.String()) {
+		switch {
+		case !strings.Contains(line, `key="`+namespace+"/"):
+		case strings.Contains(line, "level=info") && strings.Contains(line, "preparing filesystem mount"):
+			n++
+		case strings.Contains(line, "level=warn"), strings.Contains(line, "level=error"):
+			n--
+		}
+	}
+	return n
+}
+
+// bytesServed is the daemon's own count.
+func bytesServed(t testing.TB, d *daemon) int64 {
+	t.Helper()
+	return int64(metric(t, d, "ipfs_registry_response_bytes_total"))
+}
