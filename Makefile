@@ -12,6 +12,9 @@ ADMIN ?= localhost:5051
 
 LINT_VERSION := v2.12.0
 LINT := $(CACHE)/golangci-lint-$(LINT_VERSION)
+# What the linter remembers has the paths of the tree it saw in it, and the
+# exclusions go by path: every tree remembers for itself.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 
 # The longest that one package's tests take; those of test/ build and run images.
 TEST_TIMEOUT ?= 45m
@@ -68,7 +71,7 @@ fuzz: ## let every fuzz test run for FUZZ_TIME
 	done
 
 clean: ## remove what make made here, the sample's repository included
-	rm -rf bin $(RUN)
+	rm -rf bin .cache $(RUN)
 
 # Built from the module proxy by a module of one line: "go install" refuses
 # programs whose go.mod excludes or replaces something.
