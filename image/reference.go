@@ -26,6 +26,12 @@ var (
 // Reference is what a person writes to mean an image on IPFS.
 type Reference struct {
 	Path Path
+	// Moving is set in place of Path where a name was written that can lead
+	// elsewhere tomorrow.
+	Moving Moving
+	// Gateway is the URL of the gateway before which the reference was
+	// written, empty where there was none.
+	Gateway string
 	// Tag is empty when none was written.
 	Tag string
 	// Digest is empty when none was written; it outranks the tag.
@@ -47,19 +53,23 @@ func (r Reference) Ref() string {
 
 // ParseReference reads ipfs://<CID>[/<path>][:<tag>][@<digest>], the same behind
 // localhost:<port>/ipfs/ or /ipfs/, localhost:<port>/layer/<CID>[:<filename>],
-// or a bare CID. The CID may have any version and base, and may be one as IPDR
-// prints it. The error is Malformed.
+// https://<gateway>/ipfs/<CID>…, or a bare CID. The CID may have any version and
+// base, and may be one as IPDR prints it. With ipns for ipfs the name is an IPNS
+// key or the domain of a DNSLink. The error is Malformed.
 func ParseReference(s string) (Reference, error) {
 	ref, err := parseReference(s)
 	if err != nil {
-		return Reference{}, &Error{Class: Malformed, Op: fmt.Sprintf("read the reference %q", s), Err: err,
-			Hint: "write ipfs://<CID>[/<path>][:<tag>][@<digest>], localhost:5050/ipfs/<CID>…, localhost:5050/layer/<CID>[:<filename>], /ipfs/<CID> or a bare CID"}
+		return Reference{}, &Error{Class: Malformed, Op: fmt.Sprintf("read the reference %q", hideUser(s)), Err: err,
+			Hint: "write ipfs://<CID>[/<path>][:<tag>][@<digest>], localhost:5050/ipfs/<CID>…, localhost:5050/layer/<CID>[:<filename>], https://<gateway>/ipfs/<CID>…, ipns://<name>…, /ipfs/<CID> or a bare CID"}
 	}
 	return ref, nil
 }
 
 func parseReference(s string) (ref Reference, err error) {
-	rest, err := stripScheme(s)
+	if ref.Gateway, s, err = cutGateway(s); err != nil {
+		return ref, err
+	}
+	rest, moving, err := stripScheme(s)
 	if err != nil {
 		return ref, err
 	}
@@ -75,6 +85,10 @@ func parseReference(s string) (ref Reference, err error) {
 	}
 	ref.Tag = tag
 	root, below := cutFirst(strings.TrimSuffix(rest, "/"))
+	if moving {
+		ref.Moving, err = parseMoving(root, below)
+		return ref, err
+	}
 	c, ok := ipdrCID(root)
 	if !ok {
 		if c, err = cid.Decode(root); err != nil {
@@ -83,6 +97,39 @@ func parseReference(s string) (ref Reference, err error) {
 	}
 	ref.Path = Path{Root: cid.NewCidV1(c.Type(), c.Hash()), Rest: below}
 	return ref, checkRest(below)
+}
+
+// cutGateway takes the URL of a gateway off and leaves /ipfs/… or /ipns/….
+// Without a certificate only this machine is believed to be a gateway.
+func cutGateway(s string) (gateway, rest string, err error) {
+	scheme, after, ok := strings.Cut(s, "://")
+	if !ok || scheme != "https" && scheme != "http" {
+		return "", s, nil
+	}
+	host, path, _ := strings.Cut(after, "/")
+	gateway, rest = scheme+"://"+host, "/"+path
+	u, err := url.Parse(gateway)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.Host != host:
+		return "", "", fmt.Errorf("%q is no URL of a gateway", shorten(hideUser(gateway)))
+	case scheme == "http" && !isLoopback(host):
+		return "", "", errors.New("a gateway is asked over https only, except on this machine")
+	case !strings.HasPrefix(rest, "/ipfs/") && !strings.HasPrefix(rest, "/ipns/"):
+		return "", "", errors.New("a URL is read only as https://<gateway>/ipfs/<CID>…")
+	case strings.ContainsAny(rest, "?#%"):
+		return "", "", errors.New("a URL of a gateway has no query, fragment or escapes here")
+	}
+	return gateway, rest, nil
+}
+
+// hideUser keeps the password of a URL out of messages.
+func hideUser(s string) string {
+	scheme, after, ok := strings.Cut(s, "://")
+	host, path, _ := strings.Cut(after, "/")
+	if i := strings.LastIndexByte(host, '@'); ok && i >= 0 && strings.HasPrefix(scheme, "http") {
+		return scheme + "://…" + host[i:] + "/" + path
+	}
+	return s
 }
 
 // cutFirst cuts a path after its first name.
@@ -108,27 +155,31 @@ func ipdrCID(s string) (cid.Cid, bool) {
 	return cid.NewCidV1(cid.DagProtobuf, mh), true
 }
 
-// stripScheme returns what follows the part that says "on IPFS".
-func stripScheme(s string) (string, error) {
+// stripScheme returns what follows the part that says "on IPFS", and whether
+// that part says that what follows is a name that moves.
+func stripScheme(s string) (rest string, moving bool, err error) {
 	if rest, ok := strings.CutPrefix(s, "ipfs://"); ok {
-		return rest, nil
+		return rest, false, nil
+	}
+	if rest, ok := strings.CutPrefix(s, "ipns://"); ok {
+		return rest, true, nil
 	}
 	name := s
 	if host, rest, ok := strings.Cut(s, "/"); ok && (host == "" || isLoopback(host)) {
 		name = rest
 	}
-	for _, prefix := range []string{ipfsPrefix, layerPrefix} {
+	for _, prefix := range []string{ipfsPrefix, layerPrefix, ipnsPrefix} {
 		if rest, ok := strings.CutPrefix(name, prefix); ok && name != s {
-			return rest, nil
+			return rest, prefix == ipnsPrefix, nil
 		}
 	}
 	if name != s && isIPDR(name) {
-		return name, nil
+		return name, false, nil
 	}
 	if u, err := url.Parse(s); err == nil && u.Host != "" {
-		return "", fmt.Errorf("the scheme %q is not read", u.Scheme)
+		return "", false, fmt.Errorf("the scheme %q is not read", u.Scheme)
 	}
-	return s, nil
+	return s, false, nil
 }
 
 // isIPDR reports whether s begins with a CID of IPDR's, as its first name.
@@ -234,6 +285,10 @@ func ParseDigest(s string) (digest.Digest, error) {
 
 // IsTag reports whether s is a tag by the grammar of the distribution spec.
 func IsTag(s string) bool { return tagGrammar.MatchString(s) }
+
+// IsName reports whether s is a repository name by the grammar of the
+// distribution spec.
+func IsName(s string) bool { return len(s) <= maxName && nameGrammar.MatchString(s) }
 
 // IsRepository reports whether s is a repository name by the grammar of the
 // distribution spec, short enough to follow ipfs/<CID>/ in another.

@@ -47,7 +47,8 @@ func TestParseReferenceRefuses(t *testing.T) {
 		"":                             "is no CID",
 		"alpine:latest":                "\"alpine\" is no CID",
 		"docker.io/library/alpine":     "is no CID",
-		"https://example.com/x":        "the scheme \"https\" is not read",
+		"https://example.com/x":        "a URL is read only as",
+		"ftp://example.com/ipfs/" + v1: "the scheme \"ftp\" is not read",
 		"example.com/ipfs/" + v1:       "\"example.com\" is no CID",
 		"ipfs://" + v1 + ":.x":         "is no tag",
 		"ipfs://" + v1 + "@sha256:abc": "read the digest",
@@ -96,7 +97,7 @@ func TestParseName(t *testing.T) {
 }
 
 func FuzzParseReference(f *testing.F) {
-	for _, s := range []string{v1, "ipfs://" + v1 + "/a:b@" + dgst, "localhost:5050/ipfs/" + v0, "@", ":", "//"} {
+	for _, s := range []string{v1, "ipfs://" + v1 + "/a:b@" + dgst, "localhost:5050/ipfs/" + v0, "ipns://a.b/c:d", "https://gw.example/ipfs/" + v1, "@", ":", "//"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -104,6 +105,12 @@ func FuzzParseReference(f *testing.F) {
 		if err != nil {
 			if image.ClassOf(err) != image.Malformed {
 				t.Fatalf("%q: %v is not of the class Malformed", s, err)
+			}
+			return
+		}
+		if ref.Moving.Name != "" {
+			if again, err := image.ParseReference(ref.Moving.String()); err != nil || again.Moving != ref.Moving {
+				t.Fatalf("%q reads as %s, which reads as %s, %v", s, ref.Moving, again.Moving, err)
 			}
 			return
 		}
