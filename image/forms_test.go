@@ -275,6 +275,29 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// A layer manifest that leads to a layer manifest, or to a name of its own
+// directory, ends there: it is no layer.
+func TestALayerManifestOfALayerManifest(t *testing.T) {
+	s := imagetest.NewStore()
+	inner := imagetest.JSON(imagetest.LayerManifest(ocispec.MediaTypeImageLayer, []byte("x"), map[string]string{image.AnnotationLayerCID: s.AddFile([]byte("x")).String()}))
+	dir := s.AddDir(map[string]cid.Cid{"layer.json": s.AddFile(inner)})
+	for _, to := range []string{s.AddFile(inner).String(), dir.String() + "/layer.json"} {
+		outer := s.AddFile(imagetest.JSON(imagetest.LayerManifest(ocispec.MediaTypeImageLayer, inner, map[string]string{image.AnnotationLayerCID: to})))
+		if _, err := resolver(s).Manifest(t.Context(), at(outer), "latest"); err != nil && image.ClassOf(err) != image.NotImage {
+			t.Errorf("%v", err)
+		} else if err == nil {
+			c, err := resolver(s).Blob(t.Context(), at(outer), digest.FromBytes(inner))
+			if err != nil || !bytes.Equal(readAll(t, c), inner) {
+				t.Errorf("%v; want the very bytes that the manifest names, followed no further", err)
+			}
+		}
+	}
+	self := imagetest.LayerManifest(ocispec.MediaTypeImageLayer, []byte("x"), map[string]string{image.AnnotationLayerCID: dir.String()})
+	if _, err := resolver(s).Manifest(t.Context(), at(s.AddFile(imagetest.JSON(self))), "latest"); image.ClassOf(err) != image.NotImage {
+		t.Errorf("a layer that is a directory gave %v", err)
+	}
+}
+
 func TestHostileArchivesSayWhatTheyAre(t *testing.T) {
 	b, s := imagetest.Blobs{}, imagetest.NewStore()
 	img := b.Image("amd64", []byte("x"))

@@ -93,6 +93,17 @@ func (r *Resolver) Tags(ctx context.Context, p Path) ([]string, error) {
 	return im.tags(), nil
 }
 
+// Knows reports whether what has been read of the image so far names the digest.
+// It reads nothing.
+func (r *Resolver) Knows(p Path, dgst digest.Digest) bool {
+	im, ok := r.images.Get(p)
+	if !ok {
+		return false
+	}
+	_, ok = im.table.get(dgst)
+	return ok
+}
+
 // resolve opens the root of an image once, however many ask. A caller that
 // gives up leaves the others their answer; the Source bounds the work.
 func (r *Resolver) resolve(ctx context.Context, p Path) (*resolved, error) {

@@ -119,3 +119,16 @@ func (t *table) referrersOf(dgst digest.Digest) []digest.Digest {
 	defer t.mu.Unlock()
 	return slices.Clone(t.referrers[dgst])
 }
+
+// digests are those that have a place, but for manifests that were not read.
+func (t *table) digests() []digest.Digest {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]digest.Digest, 0, len(t.places))
+	for dgst, p := range t.places {
+		if p.lost == nil && !slices.Contains(t.unread, dgst) {
+			all = append(all, dgst)
+		}
+	}
+	return all
+}
