@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 
@@ -21,6 +22,21 @@ func (e *embedded) denied(c cid.Cid) error {
 	}
 	return &image.Error{
 		Class: image.Denied, Op: "read block " + c.String(),
+		Err: fmt.Errorf("it is named by the denylist %s", status.Filename),
+	}
+}
+
+// deniedPath returns an error of the class Denied if a denylist names p.
+func (e *embedded) deniedPath(p path.Path) error {
+	if e.repo.blocker == nil {
+		return nil
+	}
+	status := e.repo.blocker.IsPathBlocked(p)
+	if status.ToError() == nil {
+		return nil
+	}
+	return &image.Error{
+		Class: image.Denied, Op: "resolve " + p.String(),
 		Err: fmt.Errorf("it is named by the denylist %s", status.Filename),
 	}
 }

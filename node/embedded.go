@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/ipfs/boxo/ipld/merkledag"
+	"github.com/ipfs/boxo/ipns"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -24,6 +26,8 @@ import (
 const (
 	apiFile        = "api"
 	connectTimeout = 30 * time.Second
+	// maxNames is of how many names that move the newest record is remembered.
+	maxNames = 1024
 )
 
 // embedded is a Kubo node of this process.
@@ -31,6 +35,11 @@ type embedded struct {
 	node    *core.IpfsNode
 	repo    *overlaidRepo // that of node
 	options Options
+	private bool
+	// gateways are those of the options, and newest the newest records of names
+	// that were seen.
+	gateways []*supplier
+	newest   *lru.Cache[ipns.Name, []byte]
 	// ctx ends, and background is waited for, when the node closes.
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -48,7 +57,11 @@ func openEmbedded(ctx context.Context, o Options) (*embedded, error) {
 	}
 	// The lock is ours: whoever wrote the file is gone.
 	_ = os.Remove(filepath.Join(path, apiFile))
-	e := &embedded{options: o, repo: newOverlaidRepo(r)}
+	newest, err := lru.New[ipns.Name, []byte](maxNames)
+	if err != nil {
+		return nil, err
+	}
+	e := &embedded{options: o, repo: newOverlaidRepo(r), newest: newest}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := e.start(ctx); err != nil {
 		e.abandon()
@@ -73,6 +86,7 @@ func (e *embedded) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.private = private
 	cfg, err := e.configure(r.Repo, private)
 	if err != nil {
 		return err
@@ -103,6 +117,7 @@ func (e *embedded) startNode(cfg *config.Config) error {
 		Routing:         routing(cfg),
 		Host:            newHost,
 		ShutdownTimeout: stopTimeout,
+		ExtraOpts:       map[string]bool{"ipnsps": cfg.Ipns.UsePubsub.WithDefault(false)},
 	})
 	if err != nil {
 		return startError(r.Path(), err)
@@ -125,7 +140,7 @@ func (e *embedded) configure(r repo.Repo, private bool) (*config.Config, error) 
 	if e.options.public(private) {
 		return cfg, e.joinPublic(cfg, r.Path())
 	}
-	return cfg, checkIsolated(cfg, private)
+	return cfg, checkIsolated(cfg, private, e.options.resolvers())
 }
 
 // routing is the switch of Kubo's daemon command from a setting to a router.
@@ -185,6 +200,7 @@ func (e *embedded) connect(s *supply) error {
 	if err != nil {
 		return err
 	}
+	e.gateways = http
 	s.log, s.denied, s.local, s.keep = e.options.Log, e.denied, e.local, e.keep
 	s.sources = func() []*supplier { return http }
 	if e.node.PeerHost == nil {

@@ -22,9 +22,20 @@ const (
 	maxTokenFile = 64 << 10 // bytes
 )
 
-// gateways returns the HTTP gateways of o as sources, in the order given.
+// gateways returns the HTTP gateways of o as sources, in the order given but for
+// the one to ask first.
 func gateways(o Options) ([]*supplier, error) {
 	var all []*supplier
+	if o.FirstGateway != "" {
+		alone := o
+		alone.GatewayTokenFile = "" // meant for the gateways of the settings
+		g, err := newGateway(o.FirstGateway, alone)
+		if err != nil {
+			return nil, malformed("read the gateway "+hostOf(o.FirstGateway), err, "give a URL such as https://gateway.example/ipfs/<CID>")
+		}
+		g.order = first
+		all = append(all, g)
+	}
 	for i, raw := range o.Gateways {
 		g, err := newGateway(raw, o)
 		if err != nil {

@@ -9,16 +9,20 @@ import (
 	"github.com/ipfs/go-datastore"
 	"github.com/ipfs/kubo/core/coreapi"
 	coreiface "github.com/ipfs/kubo/core/coreiface"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 // Node is an IPFS node: an embedded one, made by [Open], or one of another
 // process, made by [Attach] or [Dial]. The methods of both are the same, but
 // those that serve HTTP need the embedded one and refuse otherwise.
 //
-// It fulfils image.Source and publish.Sink. It is safe for concurrent use.
+// It fulfils image.Source, image.NameSystem and publish.Sink. It is safe for concurrent use.
 type Node struct {
 	*content
 	backing backing
+	// here is the content that is on the disk.
+	here    *content
 	api     coreiface.CoreAPI
 	records datastore.Datastore
 	options Options
@@ -28,6 +32,10 @@ type Node struct {
 // backing is what an embedded node and one of another process do differently.
 type backing interface {
 	publish(ctx context.Context, name string, root cid.Cid, parts []cid.Cid) error
+	resolveName(ctx context.Context, name string) (image.Pointer, error)
+	// kept is what Kept returns.
+	kept(ctx context.Context, before string) ([]image.Path, string, error)
+	publishName(ctx context.Context, r NameRecord) (NamePublished, error)
 	// size is how many bytes the blocks take on the disk.
 	size(ctx context.Context) (uint64, error)
 	ready(ctx context.Context) error
@@ -70,6 +78,7 @@ func newEmbeddedNode(e *embedded) (*Node, error) {
 	n := &Node{
 		content: c,
 		backing: e,
+		here:    e.hereOnly(c),
 		api:     api,
 		records: ownRecords(e.node.Repo.Datastore()),
 		options: e.options,

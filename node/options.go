@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipfs/boxo/gateway"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,9 +61,17 @@ type Options struct {
 	// Gateways are the URLs of trustless HTTP gateways to ask for content. None
 	// is ever asked that is not named here.
 	Gateways []string
+	// FirstGateway is one more, asked before all other sources; "" means none.
+	FirstGateway string
 	// GatewayTokenFile names a file whose content is sent to the gateways as a
 	// bearer token, over https or to this host only; "" means none.
 	GatewayTokenFile string
+	// Names is one of the Names constants; "" means NamesAuto.
+	Names string
+	// DNS are the DNS-over-HTTPS servers to ask for DNSLink names, each as
+	// <domain>=<URL>, the domain with a period at its end and "." for all. The
+	// others are asked of the host's resolver.
+	DNS []string
 	// FetchTimeout is how long nothing may arrive before a retrieval fails; 0
 	// means 30 s.
 	FetchTimeout time.Duration
@@ -83,12 +92,21 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Provide == "" {
 		o.Provide = ProvidePublished
 	}
+	if o.Names == "" {
+		o.Names = NamesAuto
+	}
 	return o, o.check()
 }
 
 func (o Options) check() error {
 	if !slices.Contains([]string{ProvidePublished, ProvidePinned, ProvideNone}, o.Provide) {
 		return malformed("read node.provide", fmt.Errorf("%q is none of published, pinned and none", o.Provide), "")
+	}
+	if !slices.Contains([]string{NamesAuto, NamesOff, NamesKeys, NamesAll}, o.Names) {
+		return malformed("read names.moving", fmt.Errorf("%q is none of auto, off, keys and all", o.Names), "")
+	}
+	if _, err := gateway.NewDNSResolver(o.resolvers()); err != nil {
+		return malformed("read names.dns", err, "give <domain>.=https://…, or .=https://… for all domains")
 	}
 	if _, err := parsePeers("--peer", o.Peers); err != nil {
 		return err
@@ -113,6 +131,16 @@ func (o Options) bootstrapPeers() []string {
 		return nil
 	}
 	return o.Bootstrap
+}
+
+// resolvers are the DNS servers as Kubo's configuration has them.
+func (o Options) resolvers() map[string]string {
+	all := map[string]string{}
+	for _, s := range o.DNS {
+		domain, url, _ := strings.Cut(s, "=")
+		all[domain] = url
+	}
+	return all
 }
 
 // public reports whether the node may contact the public network.

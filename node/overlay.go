@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ func overlay(cfg *config.Config, o Options, private bool) (*config.Config, error
 	if private {
 		setPrivate(c)
 	}
+	setResolvers(c, o.resolvers())
 	if err := setPeers(c, o.Peers); err != nil {
 		return nil, err
 	}
@@ -76,6 +78,14 @@ func tune(c *config.Config) {
 		c.Swarm.ResourceMgr.MaxMemory = config.NewOptionalBytes(swarmMemory)
 	}
 	c.Swarm.DisableBandwidthMetrics = true
+}
+
+// setResolvers adds the DNS servers that were named by hand.
+func setResolvers(c *config.Config, named map[string]string) {
+	if c.DNS.Resolvers == nil && len(named) > 0 {
+		c.DNS.Resolvers = map[string]string{}
+	}
+	maps.Copy(c.DNS.Resolvers, named)
 }
 
 // setPeers adds the peers that are kept connected.

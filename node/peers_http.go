@@ -24,7 +24,9 @@ const (
 	// afterGateways is the order of peers that were not asked for by name.
 	afterGateways = 1000
 	byName        = -1
-	newStream     = 10 * time.Second
+	// first is the order of a gateway to ask before all others.
+	first     = -2
+	newStream = 10 * time.Second
 )
 
 // httpPeers are the connected peers that speak HTTP over libp2p, as sources.

@@ -89,7 +89,7 @@ func setPrivate(c *config.Config) {
 // checkIsolated is the last look at a configuration before a node runs with
 // it: a part of isolate or setPrivate that is missing keeps the node from
 // starting, rather than letting it talk.
-func checkIsolated(c *config.Config, private bool) error {
+func checkIsolated(c *config.Config, private bool, named map[string]string) error {
 	n := c.Swarm.Transports.Network
 	parts := []struct {
 		name string
@@ -97,7 +97,7 @@ func checkIsolated(c *config.Config, private bool) error {
 	}{
 		{"AutoConf", c.AutoConf.Enabled == config.False},
 		{`"auto" bootstrap peers`, !slices.Contains(c.Bootstrap, config.AutoPlaceholder)},
-		{"public DNS resolvers", allEmpty(c.DNS.Resolvers) && c.DNS.Resolvers["eth."] == "" && len(c.DNS.Resolvers) > 0},
+		{"public DNS resolvers", onlyNamed(c.DNS.Resolvers, named)},
 		{"delegated routing", slices.Contains([]string{"dht", "none"}, c.Routing.Type.WithDefault("")) && len(c.Routing.DelegatedRouters) == 0 && len(c.Routing.Routers) == 0},
 		{"delegated IPNS publishers", len(c.Ipns.DelegatedPublishers) == 0},
 		{"AutoTLS", c.AutoTLS.Enabled == config.False},
@@ -122,13 +122,16 @@ func checkIsolated(c *config.Config, private bool) error {
 	return nil
 }
 
-func allEmpty(m map[string]string) bool {
-	for _, v := range m {
-		if v != "" {
+// onlyNamed reports whether no DNS server is asked but those that were named by
+// hand. "eth." has one of its own in Kubo unless it is told another.
+func onlyNamed(resolvers, named map[string]string) bool {
+	for domain, url := range resolvers {
+		if url != "" && url != named[domain] {
 			return false
 		}
 	}
-	return true
+	_, told := resolvers["eth."]
+	return told
 }
 
 // forgetPeers removes the peers that Kubo remembered from an earlier run, to

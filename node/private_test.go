@@ -113,7 +113,7 @@ func TestSwarmKeyAloneMakesPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkIsolated(cfg, true); err != nil {
+	if err := checkIsolated(cfg, true, nil); err != nil {
 		t.Error(err)
 	}
 	if !strings.Contains(logged.String(), "as if --private were given") {
@@ -151,11 +151,11 @@ func TestEveryPartOfTheRecipeIsChecked(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := checkIsolated(c, true); err != nil {
+			if err := checkIsolated(c, true, nil); err != nil {
 				t.Fatalf("the whole recipe: %v", err)
 			}
 			undo(c)
-			if err := checkIsolated(c, true); err == nil {
+			if err := checkIsolated(c, true, nil); err == nil {
 				t.Error("accepted")
 			}
 		})

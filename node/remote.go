@@ -34,6 +34,8 @@ type remote struct {
 	client *http.Client
 	// ours says that the other process is our daemon, which can do more.
 	ours bool
+	// names is which names that move are resolved; our daemon decides itself.
+	names string
 }
 
 // Attach uses the Kubo that runs elsewhere, by its RPC at addr, a multiaddr
@@ -55,7 +57,7 @@ func Attach(ctx context.Context, addr string, o Options) (*Node, error) {
 	if err != nil {
 		return nil, malformed(op, err, "")
 	}
-	n, err := newRemoteNode(ctx, &remote{api: api, client: client}, o)
+	n, err := newRemoteNode(ctx, &remote{api: api, client: client, names: o.Names}, o)
 	if err != nil {
 		return nil, &image.Error{Class: image.Unavailable, Op: op, Err: err, Hint: "check that a Kubo daemon runs and that this is its RPC address"}
 	}
@@ -127,10 +129,16 @@ func newRemoteNode(ctx context.Context, r *remote, o Options) (*Node, error) {
 	session := func(context.Context) ipld.NodeGetter { return dag }
 	n := &Node{
 		content: newContent(dag, session, noLeafPaths, o.FetchTimeout),
+		here:    newContent(nowhere{}, nil, noLeafPaths, o.FetchTimeout),
 		backing: r,
 		api:     r.api,
 		records: memoryRecords(),
 		options: o,
+	}
+	if o.FirstGateway != "" {
+		if err := r.askFirst(n.supply, o); err != nil {
+			return nil, err
+		}
 	}
 	return n, n.finish()
 }

@@ -22,7 +22,7 @@ func apiCalls() map[string][]string {
 	}
 }
 
-// ControlHandler is Kubo's whole RPC, and Publish for [Dial]. Whoever can reach
+// ControlHandler is Kubo's whole RPC, and for [Dial] what that does not have. Whoever can reach
 // it controls the node: it is for the socket of ListenControl and nothing else.
 func (n *Node) ControlHandler() http.Handler {
 	e, ok := n.backing.(*embedded)
@@ -32,6 +32,8 @@ func (n *Node) ControlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", e.kuboRPC())
 	mux.HandleFunc("POST "+publishPath, n.servePublish)
+	mux.HandleFunc("POST "+resolveNamePath, n.serveResolveName)
+	mux.HandleFunc("POST "+publishNamePath, n.servePublishName)
 	return mux
 }
 

@@ -38,24 +38,30 @@ func (n *Node) servePublish(w http.ResponseWriter, r *http.Request) {
 }
 
 func requestPublish(ctx context.Context, client *http.Client, p publication) error {
-	body, err := json.Marshal(p)
+	_, err := callDaemon(ctx, client, publishPath, p)
+	return err
+}
+
+// callDaemon sends a call to our daemon and returns its answer.
+func callDaemon(ctx context.Context, client *http.Client, call string, question any) ([]byte, error) {
+	body, err := json.Marshal(question)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon"+publishPath, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon"+call, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask the daemon: %w", err)
+		return nil, fmt.Errorf("ask the daemon: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the daemon could not: %s", strings.TrimSpace(string(answer)))
+		return nil, fmt.Errorf("the daemon could not: %s", strings.TrimSpace(string(answer)))
 	}
-	return err
+	return answer, err
 }
 
 // publishAdded remembers and announces what a call of next, which is Kubo's
