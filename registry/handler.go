@@ -15,12 +15,18 @@ type Options struct {
 	// Log gets one line a request at debug, and failures of ours at error; nil
 	// discards them.
 	Log *slog.Logger
+	// Names resolves names that move; nil means that there are none.
+	Names Names
+	// Mirror answers for other registries; nil means for none.
+	Mirror *Mirror
 	// Metrics is where the request metrics are registered; nil nowhere.
 	Metrics prometheus.Registerer
 }
 
 type handler struct {
 	images   Images
+	names    Names
+	mirror   *Mirror
 	log      *slog.Logger
 	observer *observer
 }
@@ -31,7 +37,7 @@ func New(images Images, o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{images: images, log: o.Log, observer: newObserver(o)}
+	h := &handler{images: images, names: o.Names, mirror: o.Mirror, log: o.Log, observer: newObserver(o)}
 	r := chi.NewRouter()
 	r.Use(h.observer.observe, readOnly)
 	r.NotFound(h.answer(func(*http.Request) (responder, error) {
@@ -87,27 +93,42 @@ func (h *handler) answer(ask func(*http.Request) (responder, error)) http.Handle
 	}
 }
 
-// route turns a URL into a question.
+// route turns a URL into a question and finds out whom it is for: an image by
+// its CID, by a name that moves, or the image of another registry.
 func (h *handler) route(r *http.Request) (responder, error) {
 	q, err := parsePath(r.URL.Path)
 	if err != nil {
 		return nil, err
 	}
 	observe(r, q.kind)
-	name, err := image.ParseName(q.name)
-	if err != nil {
-		return nil, &questionError{kindName, err}
+	m, moves, err := image.ParseMoving(q.name)
+	if moves && err == nil {
+		return h.askName(r, q, m)
 	}
-	var res responder
+	name, fixedErr := image.ParseName(q.name)
+	if fixedErr == nil {
+		return h.ask(r, q, h.images, name)
+	}
+	if res, ok, err := h.askMirror(r, q); ok {
+		return res, err
+	}
+	if !moves {
+		err = fixedErr
+	}
+	return nil, &questionError{kindName, err}
+}
+
+// ask asks images the question about one of them.
+func (h *handler) ask(r *http.Request, q question, images Images, name image.Path) (res responder, err error) {
 	switch q.kind {
 	case kindManifest:
-		res, err = h.manifest(r, name, q.ref)
+		res, err = h.manifest(r, images, name, q.ref)
 	case kindBlob:
-		res, err = h.blob(r, name, q.ref)
+		res, err = h.blob(r, images, name, q.ref)
 	case kindTags:
-		res, err = h.tags(r, q.name, name)
+		res, err = h.tags(r, images, q.name, name)
 	default:
-		res, err = h.referrers(r, name, q.ref)
+		res, err = h.referrers(r, images, name, q.ref)
 	}
 	if err != nil {
 		return nil, &questionError{q.kind, err}
@@ -115,7 +136,7 @@ func (h *handler) route(r *http.Request) (responder, error) {
 	return res, nil
 }
 
-func (h *handler) manifest(r *http.Request, name image.Path, ref string) (responder, error) {
+func (h *handler) manifest(r *http.Request, images Images, name image.Path, ref string) (responder, error) {
 	_, err := image.ParseDigest(ref)
 	byDigest := err == nil
 	switch {
@@ -125,19 +146,19 @@ func (h *handler) manifest(r *http.Request, name image.Path, ref string) (respon
 	default:
 		return nil, malformedTag(ref)
 	}
-	c, err := h.images.Manifest(r.Context(), name, ref)
+	c, err := images.Manifest(r.Context(), name, ref)
 	if err != nil {
 		return nil, err
 	}
 	return &content{Content: c, mediaType: c.Descriptor.MediaType, immutable: byDigest, aborted: h.aborted}, nil
 }
 
-func (h *handler) blob(r *http.Request, name image.Path, ref string) (responder, error) {
+func (h *handler) blob(r *http.Request, images Images, name image.Path, ref string) (responder, error) {
 	dgst, err := image.ParseDigest(ref)
 	if err != nil {
 		return nil, err
 	}
-	c, err := h.images.Blob(r.Context(), name, dgst)
+	c, err := images.Blob(r.Context(), name, dgst)
 	if err != nil {
 		return nil, err
 	}

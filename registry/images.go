@@ -19,6 +19,9 @@ type Images interface {
 	Blob(ctx context.Context, name image.Path, dgst digest.Digest) (*image.Content, error)
 	// Referrers returns the descriptors of the manifests whose subject is dgst.
 	Referrers(ctx context.Context, name image.Path, dgst digest.Digest) ([]ocispec.Descriptor, error)
+	// Knows reports whether the image is known to have the digest. It waits for
+	// nothing: false means no more than that nobody has found it there yet.
+	Knows(name image.Path, dgst digest.Digest) bool
 	// Tags returns the tags of the image in ASCII order.
 	Tags(ctx context.Context, name image.Path) ([]string, error)
 }

@@ -38,11 +38,16 @@ func (d *document) respond(w http.ResponseWriter, r *http.Request) {
 }
 
 // tags answers tags/list. OCI distribution spec, "Listing Tags".
-func (h *handler) tags(r *http.Request, repository string, name image.Path) (responder, error) {
-	all, err := h.images.Tags(r.Context(), name)
+func (h *handler) tags(r *http.Request, images Images, repository string, name image.Path) (responder, error) {
+	all, err := images.Tags(r.Context(), name)
 	if err != nil {
 		return nil, err
 	}
+	return tagList(r, repository, all)
+}
+
+// tagList is the page of the sorted tags that r asks for.
+func tagList(r *http.Request, repository string, all []string) (responder, error) {
 	page, more, err := paginate(all, r.URL.Query())
 	if err != nil {
 		return nil, err
@@ -83,12 +88,12 @@ func paginate(all []string, query url.Values) (page []string, more bool, err err
 
 // referrers answers the referrers API: always an index, an empty one where
 // there is nothing. OCI distribution spec, "Listing Referrers".
-func (h *handler) referrers(r *http.Request, name image.Path, ref string) (responder, error) {
+func (h *handler) referrers(r *http.Request, images Images, name image.Path, ref string) (responder, error) {
 	dgst, err := image.ParseDigest(ref)
 	if err != nil {
 		return nil, err
 	}
-	list, err := h.images.Referrers(r.Context(), name, dgst)
+	list, err := images.Referrers(r.Context(), name, dgst)
 	if err != nil {
 		return nil, err
 	}
