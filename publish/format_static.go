@@ -88,6 +88,7 @@ type shelf struct {
 type repository struct {
 	tags    map[string]digest.Digest
 	content map[digest.Digest]bool // whether it is a manifest
+	more    []string               // tags that only a server of files has
 }
 
 func newShelf(p *push) *shelf {
@@ -149,7 +150,12 @@ func (s *shelf) store(ctx context.Context) (cid.Cid, error) {
 	})
 	index := newIndex()
 	index.Manifests = s.index
-	entries := map[string]cid.Cid{}
+	entries, files := map[string]cid.Cid{}, map[string][]byte{}
+	if s.schema1 {
+		if err := s.addSchema1(ctx, files); err != nil {
+			return cid.Undef, err
+		}
+	}
 	documents := map[string]any{ocispec.ImageLayoutFile: layoutMarker(), ocispec.ImageIndexFile: index, "v2/index.html": struct{}{}}
 	for name, r := range s.repositories {
 		s.place(entries, "v2/"+name, r)
@@ -160,6 +166,10 @@ func (s *shelf) store(ctx context.Context) (cid.Cid, error) {
 		if err != nil {
 			return cid.Undef, err
 		}
+		files[name] = data
+	}
+	for name, data := range files {
+		var err error
 		if entries[name], err = s.addBytes(ctx, data); err != nil {
 			return cid.Undef, err
 		}
@@ -196,6 +206,7 @@ func (r *repository) list(name string) tagList {
 	for tag := range r.tags {
 		list.Tags = append(list.Tags, tag)
 	}
+	list.Tags = append(list.Tags, r.more...)
 	slices.Sort(list.Tags)
 	return list
 }

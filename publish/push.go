@@ -33,6 +33,9 @@ type PushOptions struct {
 	// Into is a static registry that the new one has the images of besides;
 	// nil for none. Only the format static has it.
 	Into *Base
+	// Schema1 adds a manifest of Docker's schema 1 beside each tag of a static
+	// registry, called <tag>-schema1.
+	Schema1 bool
 	// Progress is told how the blobs move; nil for nobody.
 	Progress Progress
 }
@@ -69,6 +72,7 @@ type push struct {
 	chunker Chunker
 	name    string
 	base    *Base
+	schema1 bool
 
 	mu   sync.Mutex
 	cids map[digest.Digest]cid.Cid // what is in the sink already
@@ -116,7 +120,7 @@ func Push(ctx context.Context, src Source, sink Sink, o PushOptions) (Result, er
 		return Result{}, malformed("push "+src.Name(), fmt.Errorf("the chunker %s is not known", quote(string(o.Chunker))), fmt.Sprintf("use %s or %s", UnixFSv1, KuboLegacy))
 	}
 	p := &push{survey: newSurvey(newTransfer(src, o.Progress), o.Platforms, true),
-		sink: sink, chunker: o.Chunker, name: o.Name, base: o.Into, cids: map[digest.Digest]cid.Cid{}}
+		sink: sink, chunker: o.Chunker, name: o.Name, base: o.Into, schema1: o.Schema1, cids: map[digest.Digest]cid.Cid{}}
 	if err := p.take(ctx, src.Root()); err != nil {
 		return Result{}, err
 	}

@@ -55,6 +55,7 @@ func (c *cli) pushVerb() *cobra.Command {
 	cmd.Flags().StringVar(&f.format, "format", "layout", "the form on IPFS (`FORMAT`: layout, nerdctl or static)")
 	cmd.Flags().StringVar(&f.name, "name", "", "what the image is called in the format static (`NAME:TAG`)")
 	cmd.Flags().StringVar(&f.into, "into", "", "add the image to a `CID` that the format static made before; the new CID has both")
+	cmd.Flags().BoolVar(&f.schema1, "schema1", false, "add a manifest of Docker's schema 1 as NAME:TAG-schema1 in the format static, for podman, skopeo and Docker to pull from a plain gateway")
 	cmd.Flags().StringVar(&f.layer, "layer", "", "push one layer, a tar `FILE`, and the layer manifest by which it is pulled")
 	cmd.Flags().StringVar(&f.chunker, "chunker", string(publish.UnixFSv1), "the UnixFS import profile (`PROFILE`: unixfs-v1-2025, or kubo-legacy for the CIDs that nerdctl makes)")
 	cmd.Flags().StringArrayVar(&f.platforms, "platform", nil, "only this platform (`OS/ARCH[/VARIANT]`; repeatable; default all that are there)")
@@ -87,7 +88,7 @@ func (c *cli) push(cmd *cobra.Command, source string, f *pushFlags) error {
 	}
 	defer func() { _ = src.Close() }() // only read
 	result, err := c.publish(cmd.Context(), s, log, func(ctx context.Context, n *node.Node, o publish.PushOptions) (publish.Result, error) {
-		o.Format, o.Chunker, o.Platforms, o.Name = f.format, publish.Chunker(f.chunker), platforms, f.name
+		o.Format, o.Chunker, o.Platforms, o.Name, o.Schema1 = f.format, publish.Chunker(f.chunker), platforms, f.name, f.schema1
 		if into.Defined() {
 			o.Into = &publish.Base{Source: n, Root: into}
 		}

@@ -19,6 +19,7 @@ type pushFlags struct {
 	name      string
 	into      string
 	layer     string
+	schema1   bool
 	json      *bool
 }
 
@@ -32,6 +33,8 @@ func (f *pushFlags) check() (platforms []ocispec.Platform, into cid.Cid, err err
 		return nil, into, errors.New("read --layer: a layer has no form and no platform; leave out --format, --into and --platform")
 	case static && f.name == "":
 		return nil, into, errors.New("read --format static: the image needs a name there; add --name NAME:TAG")
+	case !static && f.schema1:
+		return nil, into, errors.New("read --schema1: only the format static has such manifests; add --format static")
 	case !static && f.into != "":
 		return nil, into, errors.New("read --into: only the format static holds several images; add --format static")
 	}
