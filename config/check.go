@@ -117,6 +117,35 @@ func gateway(s string) error {
 	return nil
 }
 
+func resolver(s string) error {
+	domain, server, ok := strings.Cut(s, "=")
+	switch {
+	case !ok:
+		return errors.New("it has no equals sign")
+	case !strings.HasSuffix(domain, "."):
+		return errors.New("the domain has no period at its end")
+	}
+	u, err := url.Parse(server)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return errors.New("the server is no http:// or https:// URL")
+	}
+	return nil
+}
+
+// mirrored is the name of an image in a registry, written in full.
+var mirrored = regexp.MustCompile(`^[a-zA-Z0-9.:\[\]-]+/[a-z0-9._/-]+:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
+func mapping(s string) error {
+	name, ref, ok := strings.Cut(s, "=")
+	switch {
+	case !ok || ref == "":
+		return errors.New("it has no equals sign with a reference behind it")
+	case !mirrored.MatchString(name):
+		return errors.New("the name is not written in full")
+	}
+	return nil
+}
+
 // credentials are what a URL can carry of them before its host. Not by
 // url.Parse, since a URL too broken to parse is shown in an error.
 var credentials = regexp.MustCompile(`^([a-z]+://)?.*@`)

@@ -31,6 +31,12 @@ type Settings struct {
 	FetchTimeout time.Duration
 	ReadRetryNum int
 
+	NamesMoving string
+	// NamesDNS are domains and URLs, MirrorNames names and references, each with
+	// an equals sign between them.
+	NamesDNS    []string
+	MirrorNames []string
+
 	ContainerdAddress string
 	Namespace         string
 	DockerHost        string

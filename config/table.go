@@ -4,7 +4,7 @@ import "slices"
 
 // table is the one place that knows a setting. Each row is bound to its field.
 func table(s *Settings) []Option {
-	return slices.Concat(general(s), serving(s), network(s), elsewhere(s))
+	return slices.Concat(general(s), serving(s), network(s), names(s), elsewhere(s))
 }
 
 // general are the settings of every verb.
@@ -86,6 +86,22 @@ func network(s *Settings) []Option {
 			AlsoEnv: prefix + "SERVE_READ_RETRY_NUM",
 			Doc:     "Accepted because nerdctl has it, and without effect: a read goes on asking the network until fetch-timeout.",
 			Allowed: "a whole number"},
+	}
+}
+
+// names are the settings of what is asked for by another name than a CID.
+func names(s *Settings) []Option {
+	return []Option{
+		{Name: "names.moving", Arg: "WHICH", field: &s.NamesMoving, Verbs: []string{"serve", "pull", "resolve", "publish"}, Default: "auto",
+			Doc: "Which names that move (ipns/NAME) are resolved and published: those of keys, whose owners sign what they lead to, or DNSLink names too, for which the DNS is believed; " +
+				"auto means all on the public network, keys apart from it, off in a private swarm.",
+			Allowed: "auto, off, keys or all", check: oneOf("auto", "off", "keys", "all")},
+		{Name: "names.dns", Arg: "DOMAIN=URL", field: &s.NamesDNS, Verbs: []string{"serve", "pull", "resolve", "publish"},
+			Doc:     "A DNS-over-HTTPS server to ask for the DNSLink names below a domain, and for all as the domain \".\"; the host's resolver is asked for the others.",
+			Allowed: "a domain with a period at its end, an equals sign and an http:// or https:// URL", check: resolver},
+		{Name: "mirror.names", Arg: "NAME=REF", field: &s.MirrorNames, Verbs: []string{"serve"},
+			Doc:     "What a tag of another registry's image is on IPFS, when the daemon is asked as a mirror of it.",
+			Allowed: "REGISTRY/REPOSITORY:TAG, an equals sign and a reference, such as docker.io/library/nginx:alpine=ipfs://CID", check: mapping},
 	}
 }
 

@@ -69,7 +69,7 @@ func (c *cli) root() *cobra.Command {
 	root.SetErr(c.err)
 	config.DefineGlobal(root.PersistentFlags())
 	root.AddCommand(c.serveVerb(), c.pushVerb(), c.pullVerb(), c.resolveVerb(), c.swarmVerb(), c.idVerb(),
-		c.cidVerb(), c.configVerb(), c.versionVerb(), c.doctorVerb())
+		c.cidVerb(), c.publishVerb(), c.configVerb(), c.versionVerb(), c.doctorVerb())
 	return root
 }
 

@@ -89,7 +89,7 @@ func (c *cli) examine(ctx context.Context, s *config.Settings, log *slog.Logger)
 // admit finds the node to examine: a running one, else the repository's own
 // with no host. It does not create a repository.
 func (c *cli) admit(ctx context.Context, s *config.Settings, log *slog.Logger) (n *node.Node, daemon bool, err error) {
-	n, err = c.running(ctx, s, log)
+	n, err = running(ctx, s, nodeOptions(s, log))
 	if err == nil || !errors.Is(err, node.ErrNoDaemon) {
 		return n, err == nil, err
 	}

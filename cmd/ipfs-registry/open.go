@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/ipfs-registry/ipfs-registry/config"
+	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/node"
 )
 
@@ -23,6 +25,8 @@ func nodeOptions(s *config.Settings, log *slog.Logger) node.Options {
 		Provide:     s.Provide,
 		MDNS:        s.MDNS,
 		Gateways:    s.Gateways,
+		Names:       s.NamesMoving,
+		DNS:         s.NamesDNS,
 
 		GatewayTokenFile: s.GatewayTokenFile,
 		FetchTimeout:     s.FetchTimeout,
@@ -40,8 +44,19 @@ const (
 // the daemon that runs in the repository, else the repository itself. The caller
 // closes it.
 func (c *cli) open(ctx context.Context, s *config.Settings, log *slog.Logger, online bool) (*node.Node, error) {
+	return c.openWith(ctx, s, log, nodeOptions(s, log), online)
+}
+
+// openFor is open for the sake of what ref names: with the network, and with the
+// gateway of ref asked first.
+func (c *cli) openFor(ctx context.Context, s *config.Settings, log *slog.Logger, ref image.Reference) (*node.Node, error) {
 	o := nodeOptions(s, log)
-	n, err := c.running(ctx, s, log)
+	o.FirstGateway = ref.Gateway
+	return c.openWith(ctx, s, log, o, networked)
+}
+
+func (c *cli) openWith(ctx context.Context, s *config.Settings, log *slog.Logger, o node.Options, online bool) (*node.Node, error) {
+	n, err := running(ctx, s, o)
 	if !errors.Is(err, node.ErrNoDaemon) {
 		if err == nil {
 			warnUnused(s, log)
@@ -53,8 +68,7 @@ func (c *cli) open(ctx context.Context, s *config.Settings, log *slog.Logger, on
 }
 
 // running returns a node that somebody else runs, or node.ErrNoDaemon.
-func (c *cli) running(ctx context.Context, s *config.Settings, log *slog.Logger) (*node.Node, error) {
-	o := nodeOptions(s, log)
+func running(ctx context.Context, s *config.Settings, o node.Options) (*node.Node, error) {
 	if s.IPFSAddress != "" {
 		return node.Attach(ctx, s.IPFSAddress, o)
 	}
@@ -63,8 +77,8 @@ func (c *cli) running(ctx context.Context, s *config.Settings, log *slog.Logger)
 
 // warnUnused tells of flags that only a node of the verb's own would heed.
 func warnUnused(s *config.Settings, log *slog.Logger) {
-	for _, name := range []string{"offline", "private", "bootstrap", "peer", "swarm-listen", "gateway", "gateway-token-file"} {
-		if s.Origin(name) == "flag --"+name {
+	for _, name := range []string{"offline", "private", "bootstrap", "peer", "swarm-listen", "gateway", "gateway-token-file", "names.moving", "names.dns"} {
+		if s.Origin(name) == "flag --"+strings.ReplaceAll(name, ".", "-") {
 			log.Warn("a node runs already, and its own setting is in force", "setting", name)
 		}
 	}

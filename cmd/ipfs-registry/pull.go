@@ -70,11 +70,14 @@ func (c *cli) pull(cmd *cobra.Command, from, to string, platforms []string, inse
 		return p, misread(err)
 	}
 	defer func() { _ = dest.Close() }() // Pull has made it durable
-	n, err := c.open(cmd.Context(), s, log, networked)
+	n, err := c.openFor(cmd.Context(), s, log, ref)
 	if err != nil {
 		return p, err
 	}
 	defer c.close(n)
+	if ref, err = fixed(cmd.Context(), n, ref, log); err != nil {
+		return p, err
+	}
 	progress, end := progressTo(c.err)
 	defer end()
 	images := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log})

@@ -46,11 +46,14 @@ func (c *cli) resolveVerb() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		n, err := c.open(cmd.Context(), s, log, networked)
+		n, err := c.openFor(cmd.Context(), s, log, ref)
 		if err != nil {
 			return err
 		}
 		defer c.close(n)
+		if ref, err = fixed(cmd.Context(), n, ref, log); err != nil {
+			return err
+		}
 		d, err := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log}).Describe(cmd.Context(), ref)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -102,7 +103,15 @@ func start(ctx context.Context, s *config.Settings, log *slog.Logger, metrics pr
 // expose serves the node to its clients.
 func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics prometheus.Registerer, log *slog.Logger) error {
 	images := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log})
-	handler := registry.New(images, registry.Options{Log: log, Metrics: metrics})
+	names, err := mirrorNames(s)
+	if err != nil {
+		return misuse(err)
+	}
+	here := image.NewResolver(n.Here(), n.Datastore(), image.ResolverOptions{Log: log})
+	handler := registry.New(images, registry.Options{Log: log, Metrics: metrics,
+		Names:  image.NewNames(n, n.Datastore(), log),
+		Mirror: &registry.Mirror{Kept: image.NewKept(n, here, log), Here: here, Names: names},
+	})
 	d.serve(registry.NewServer(handler, log), bound(open.registry)...)
 	if len(open.api) > 0 {
 		if err := n.WriteAPIFile(open.api[0].Addr()); err != nil {
@@ -119,6 +128,23 @@ func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics p
 	}
 	d.serve(registry.NewServer(n.ControlHandler(), log), control)
 	return nil
+}
+
+// mirrorNames reads the setting mirror.names.
+func mirrorNames(s *config.Settings) (map[string]image.Reference, error) {
+	all := map[string]image.Reference{}
+	for _, m := range s.MirrorNames {
+		name, arg, _ := strings.Cut(m, "=")
+		ref, err := image.ParseReference(arg)
+		if err == nil && ref.Gateway != "" {
+			err = errors.New("a gateway is named with --gateway")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the setting mirror.names for %s: %w", name, err)
+		}
+		all[name] = ref
+	}
+	return all, nil
 }
 
 func bound(ls []net.Listener) []net.Listener {

@@ -89,7 +89,7 @@ func (c *cli) swarmConnectVerb() *cobra.Command {
 
 // daemon returns the node that runs already; these verbs make no sense without.
 func (c *cli) daemon(cmd *cobra.Command, s *config.Settings, log *slog.Logger) (*node.Node, error) {
-	n, err := c.running(cmd.Context(), s, log)
+	n, err := running(cmd.Context(), s, nodeOptions(s, log))
 	if errors.Is(err, node.ErrNoDaemon) {
 		return nil, fmt.Errorf("run %s: no daemon runs in %s; start one with: ipfs-registry serve --repo %s",
 			cmd.CommandPath(), s.Repo, s.Repo)
