@@ -94,24 +94,33 @@ func dockerEngine(t testing.TB) *docker {
 }
 
 func startDocker() (*docker, error) {
-	dir := filepath.Join(shared.dir, "d")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	d := &docker{host: "unix://" + dir + "/docker.sock"}
-	cmd := command(context.Background(), "/usr/sbin/dockerd", "--config-file", dir+"/none.json",
-		"--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "--host", d.host,
-		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--storage-driver", "overlay2")
-	// It starts a containerd itself, and wants the one that Debian has for it.
-	cmd.Env = append(cmd.Env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
-	if err := os.WriteFile(dir+"/none.json", []byte("{}"), 0o600); err != nil {
+	cmd, d, err := dockerCommand(filepath.Join(shared.dir, "d"))
+	if err != nil {
 		return nil, err
 	}
 	p, err := startShared("dockerd", cmd)
 	if err != nil {
 		return nil, err
 	}
-	return d, p.ready(startLimit, succeeds("/usr/bin/docker", "--host", d.host, "version"))
+	return d, d.ready(p)
+}
+
+// dockerCommand is an engine with all that it has in a directory.
+func dockerCommand(dir string, flags ...string) (*exec.Cmd, *docker, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	d := &docker{host: "unix://" + dir + "/docker.sock"}
+	cmd := command(context.Background(), "/usr/sbin/dockerd", append([]string{"--config-file", dir + "/none.json",
+		"--data-root", dir + "/data", "--exec-root", dir + "/exec", "--pidfile", dir + "/pid", "--host", d.host,
+		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--storage-driver", "overlay2"}, flags...)...)
+	// It starts a containerd itself, and wants the one that Debian has for it.
+	cmd.Env = append(cmd.Env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+	return cmd, d, os.WriteFile(dir+"/none.json", []byte("{}"), 0o600)
+}
+
+func (d *docker) ready(p *process) error {
+	return p.ready(startLimit, succeeds("/usr/bin/docker", "--host", d.host, "version"))
 }
 
 func (d *docker) cmd(t testing.TB, args ...string) *exec.Cmd {
@@ -127,20 +136,30 @@ func buildkitEngine(t testing.TB) *buildkit {
 }
 
 func startBuildkit() (*buildkit, error) {
-	dir := filepath.Join(shared.dir, "b")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(dir+"/buildkitd.toml", nil, 0o600); err != nil {
-		return nil, err
-	}
-	b := &buildkit{"unix://" + dir + "/buildkitd.sock"}
-	p, err := startShared("buildkitd", command(context.Background(), tool("buildkitd"), "--config", dir+"/buildkitd.toml",
-		"--addr", b.address, "--root", dir+"/root", "--containerd-worker=false", "--oci-worker-net=host", "--oci-worker-binary=runc"))
+	cmd, b, err := buildkitCommand(filepath.Join(shared.dir, "b"), "")
 	if err != nil {
 		return nil, err
 	}
-	return b, p.ready(startLimit, succeeds(tool("buildctl"), "--addr", b.address, "debug", "workers"))
+	p, err := startShared("buildkitd", cmd)
+	if err != nil {
+		return nil, err
+	}
+	return b, b.ready(p)
+}
+
+// buildkitCommand is a buildkitd with all that it has in a directory.
+func buildkitCommand(dir, config string) (*exec.Cmd, *buildkit, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	b := &buildkit{"unix://" + dir + "/buildkitd.sock"}
+	return command(context.Background(), tool("buildkitd"), "--config", dir+"/buildkitd.toml",
+			"--addr", b.address, "--root", dir+"/root", "--containerd-worker=false", "--oci-worker-net=host", "--oci-worker-binary=runc"),
+		b, os.WriteFile(dir+"/buildkitd.toml", []byte(config), 0o600)
+}
+
+func (b *buildkit) ready(p *process) error {
+	return p.ready(startLimit, succeeds(tool("buildctl"), "--addr", b.address, "debug", "workers"))
 }
 
 // source is a registry as anybody has one, with the images in it.
@@ -208,7 +227,8 @@ type kubo struct {
 	repo, id, swarm, api, gateway string
 }
 
-func kuboNode(t testing.TB) *kubo {
+// more are settings of its own, each a key and a JSON value.
+func kuboNode(t testing.TB, more ...string) *kubo {
 	t.Helper()
 	endToEnd(t)
 	k := &kubo{repo: tempDir(t)}
@@ -221,6 +241,9 @@ func kuboNode(t testing.TB) *kubo {
 		"Addresses.API": `"` + k.api + `"`, "Addresses.Gateway": `"/ip4/127.0.0.1/tcp/` + gateway + `"`,
 	} {
 		must(t, k.ipfs(t, "config", "--json", key, value))
+	}
+	for i := 0; i < len(more); i += 2 {
+		must(t, k.ipfs(t, "config", "--json", more[i], more[i+1]))
 	}
 	k.id = lastLine(must(t, k.ipfs(t, "config", "Identity.PeerID")))
 	k.process = start(t, "kubo", k.daemonCommand())

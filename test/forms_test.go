@@ -1,12 +1,14 @@
 package test
 
 import (
+	"encoding/base32"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/ipfs/go-cid"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -28,7 +30,7 @@ func TestEveryForm(t *testing.T) {
 
 // formNames puts the scratch image into IPFS in each form and returns what
 // follows the host in its names.
-func formNames(t *testing.T, k *kubo) map[string]string {
+func formNames(t testing.TB, k *kubo) map[string]string {
 	l, dir := testImages(t).scratch, t.TempDir()
 	skopeo := func(dest string) {
 		t.Helper()
@@ -45,21 +47,22 @@ func formNames(t *testing.T, k *kubo) map[string]string {
 	descriptor := push(t, tempDir(t), "--ipfs-address", k.api, "--format", "nerdctl", l.spec())
 	published := push(t, tempDir(t), "--ipfs-address", k.api, "--format", "static", "--name", "example/app:v1", l.spec())
 	return map[string]string{
-		"OCI image layout":    "/ipfs/" + lastLine(must(t, k.ipfs(t, "add", "-r", "-Q", "--cid-version=1", l.dir))),
-		"oci-archive":         "/ipfs/" + add("oci.tar"),
-		"docker save archive": "/ipfs/" + add("docker.tar"),
-		"static registry":     "/ipfs/" + add("static") + "/example/app:v1",
-		"our static registry": "/ipfs/" + published + "/example/app:v1",
-		"static as a layout":  "/ipfs/" + published,
-		"IPDR":                "/ipfs/" + add("ipdr"),
-		"nerdctl descriptor":  "/ipfs/" + descriptor,
-		"bare manifest":       "/ipfs/" + bareManifest(t, k, descriptor),
+		"OCI image layout":     "/ipfs/" + lastLine(must(t, k.ipfs(t, "add", "-r", "-Q", "--cid-version=1", l.dir))),
+		"oci-archive":          "/ipfs/" + add("oci.tar"),
+		"docker save archive":  "/ipfs/" + add("docker.tar"),
+		"static registry":      "/ipfs/" + add("static") + "/example/app:v1",
+		"our static registry":  "/ipfs/" + published + "/example/app:v1",
+		"static as a layout":   "/ipfs/" + published,
+		"IPDR":                 "/ipfs/" + add("ipdr"),
+		"IPDR by its own name": "/" + ipdrName(t, lastLine(must(t, k.ipfs(t, "add", "-r", "-Q", filepath.Join(dir, "ipdr"))))),
+		"nerdctl descriptor":   "/ipfs/" + descriptor,
+		"bare manifest":        "/ipfs/" + bareManifest(t, k, descriptor),
 	}
 }
 
 // writeStatic lays an image out as ipfs-container-registry and IPDR do:
 // manifests/<tag> and <digest>, blobs/<digest>, tags/list.
-func writeStatic(t *testing.T, l layout, dir, tag string) {
+func writeStatic(t testing.TB, l layout, dir, tag string) {
 	t.Helper()
 	m := l.manifest(t)
 	files := map[string]string{"manifests/" + tag: l.blob(l.desc.Digest), "manifests/" + l.desc.Digest.String(): l.blob(l.desc.Digest)}
@@ -76,7 +79,7 @@ func writeStatic(t *testing.T, l layout, dir, tag string) {
 	writeFile(t, filepath.Join(dir, "tags/list"), []byte(`{"name":"example/app","tags":["`+tag+`"]}`))
 }
 
-func writeFile(t *testing.T, name string, data []byte) {
+func writeFile(t testing.TB, name string, data []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
@@ -86,8 +89,19 @@ func writeFile(t *testing.T, name string, data []byte) {
 	}
 }
 
+// ipdrName is what IPDR prints: the hash of a CIDv0 in base32, without the
+// letter that says so.
+func ipdrName(t testing.TB, cidV0 string) string {
+	t.Helper()
+	c, err := cid.Decode(cidV0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(c.Hash()))
+}
+
 // bareManifest is the CID of the manifest that a descriptor leads to.
-func bareManifest(t *testing.T, k *kubo, descriptor string) string {
+func bareManifest(t testing.TB, k *kubo, descriptor string) string {
 	t.Helper()
 	var desc ocispec.Descriptor
 	out := must(t, k.ipfs(t, "cat", "/ipfs/"+descriptor))
