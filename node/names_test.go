@@ -296,6 +296,29 @@ func TestNamesAllowed(t *testing.T) {
 	}
 }
 
+// In a private swarm no name moves, and none is published, unless told to.
+func TestNamesInAPrivateSwarm(t *testing.T) {
+	repo := privateRepo(t, swarmKey(t))
+	record := NameRecord{Key: SelfKey, Path: target("one").String(), TTL: time.Second, Lifetime: time.Hour}
+	o := loopback(repo)
+	n := startNode(t, o)
+	if _, err := n.PublishName(t.Context(), record); image.ClassOf(err) != image.Denied {
+		t.Errorf("published: %v", err)
+	}
+	if _, err := n.ResolveName(t.Context(), newKey(t).name.String()); image.ClassOf(err) != image.Denied {
+		t.Errorf("resolved: %v", err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Names = NamesKeys
+	n = startNode(t, o)
+	done := publishName(t, n, SelfKey, target("one"))
+	if found, err := n.ResolveName(t.Context(), done.Name); err != nil || found.Path != target("one") {
+		t.Errorf("told to: %v, %v", found, err)
+	}
+}
+
 // Waiting for a name has an end.
 func TestNameTimeout(t *testing.T) {
 	silent := serveGateway(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
