@@ -17,6 +17,8 @@ type Settings struct {
 
 	Offline bool
 	Private bool
+	// SwarmKeyFile is empty when the key is the repository's swarm.key.
+	SwarmKeyFile string
 	// Bootstrap is nil for the public network's peers and ["none"] for nobody.
 	Bootstrap   []string
 	Peers       []string

@@ -61,7 +61,7 @@ func openEmbedded(ctx context.Context, o Options) (*embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{options: o, repo: newOverlaidRepo(r), newest: newest}
+	e := &embedded{options: o, repo: newOverlaidRepo(r, o.SwarmKeyFile), newest: newest}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := e.start(ctx); err != nil {
 		e.abandon()

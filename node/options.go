@@ -45,6 +45,9 @@ type Options struct {
 	// Private demands a swarm key in the repository. A repository that has a
 	// swarm key is private with or without it.
 	Private bool
+	// SwarmKeyFile names the file with the swarm key; "" means swarm.key in the
+	// repository. With a name the swarm is private, and the file has to be there.
+	SwarmKeyFile string
 	// Bootstrap are the multiaddrs of the peers to join the swarm by. nil means
 	// the public network's; [NoBootstrap] nobody. With any value but nil
 	// nothing public is contacted.

@@ -25,7 +25,7 @@ func isPrivate(r repo.Repo, o Options) (bool, error) {
 	op := "join the private swarm of " + r.Path()
 	key, err := r.SwarmKey()
 	if err != nil {
-		return false, &image.Error{Op: op, Err: err, Hint: "make swarm.key readable for this user"}
+		return false, &image.Error{Op: op, Err: err, Hint: "make the swarm key readable for this user"}
 	}
 	if key == nil {
 		if o.Private || pnet.ForcePrivateNetwork {
@@ -34,10 +34,10 @@ func isPrivate(r repo.Repo, o Options) (bool, error) {
 		return false, nil
 	}
 	if _, err := pnet.DecodeV1PSK(bytes.NewReader(key)); err != nil {
-		return false, &image.Error{Op: op, Err: fmt.Errorf("swarm.key is malformed: %w", err), Hint: "remove it and " + swarmKeyHint}
+		return false, &image.Error{Op: op, Err: fmt.Errorf("the swarm key is malformed: %w", err), Hint: "remove it and " + swarmKeyHint}
 	}
 	if !o.Private {
-		o.Log.Warn("the repository has a swarm.key: its swarm is private, as if --private were given", "repository", r.Path())
+		o.Log.Warn("there is a swarm key: the swarm is private, as if --private were given", "repository", r.Path())
 	}
 	return true, nil
 }

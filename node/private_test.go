@@ -121,6 +121,31 @@ func TestSwarmKeyAloneMakesPrivate(t *testing.T) {
 	}
 }
 
+// The key may lie outside of the repository, as a mounted secret does.
+func TestSwarmKeyFile(t *testing.T) {
+	key := filepath.Join(privateRepo(t, swarmKey(t)), "swarm.key")
+	private := func(peers ...string) *Node {
+		o := loopback(t.TempDir(), peers...)
+		o.SwarmKeyFile = key
+		return startNode(t, o)
+	}
+	a := private()
+	root, _ := addTree(t, a, "for the swarm")
+	b := private(address(t, a))
+	if _, err := b.api.Dag().Get(within(t, patience), root); err != nil {
+		t.Errorf("a node with the same file: %v", err)
+	}
+	if kuboOf(t, b).node.PNetFingerprint == nil {
+		t.Error("the swarm is not private")
+	}
+	o := loopback(t.TempDir())
+	o.SwarmKeyFile = key + "-not-there"
+	if n, err := Open(t.Context(), o); err == nil {
+		_ = n.Close()
+		t.Error("started without the key that was named")
+	}
+}
+
 // Each part of the recipe for a private swarm, taken out by itself, has to keep
 // the node from starting.
 func TestEveryPartOfTheRecipeIsChecked(t *testing.T) {

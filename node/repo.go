@@ -142,12 +142,22 @@ type overlaidRepo struct {
 	repo.Repo
 	config atomic.Pointer[config.Config]
 	close  func() error
+	// swarmKey names the file with the swarm key, if it is not the repository's.
+	swarmKey string
 	// blocker is set while the node starts.
 	blocker *nopfs.Blocker
 }
 
-func newOverlaidRepo(r repo.Repo) *overlaidRepo {
-	return &overlaidRepo{Repo: r, close: sync.OnceValue(r.Close)}
+func newOverlaidRepo(r repo.Repo, swarmKey string) *overlaidRepo {
+	return &overlaidRepo{Repo: r, close: sync.OnceValue(r.Close), swarmKey: swarmKey}
+}
+
+// SwarmKey returns the key of the private swarm, or nil when there is none.
+func (r *overlaidRepo) SwarmKey() ([]byte, error) {
+	if r.swarmKey == "" {
+		return r.Repo.SwarmKey()
+	}
+	return os.ReadFile(r.swarmKey)
 }
 
 // Config returns the configuration of this run.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -35,7 +36,7 @@ func (p *patient) repository(context.Context) []finding {
 // readable by nobody else.
 func (p *patient) swarmKey(context.Context) []finding {
 	f := finding{Check: "swarm key", Verdict: healthy, Found: "the swarm is a private one"}
-	path := filepath.Join(p.settings.Repo, "swarm.key")
+	path := cmp.Or(p.settings.SwarmKeyFile, filepath.Join(p.settings.Repo, "swarm.key"))
 	data, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && p.settings.Private:

@@ -28,6 +28,7 @@ func nodeOptions(s *config.Settings, log *slog.Logger) node.Options {
 		Names:       s.NamesMoving,
 		DNS:         s.NamesDNS,
 
+		SwarmKeyFile:     s.SwarmKeyFile,
 		GatewayTokenFile: s.GatewayTokenFile,
 		FetchTimeout:     s.FetchTimeout,
 		Log:              log,
@@ -77,7 +78,7 @@ func running(ctx context.Context, s *config.Settings, o node.Options) (*node.Nod
 
 // warnUnused tells of flags that only a node of the verb's own would heed.
 func warnUnused(s *config.Settings, log *slog.Logger) {
-	for _, name := range []string{"offline", "private", "bootstrap", "peer", "swarm-listen", "gateway", "gateway-token-file", "names.moving", "names.dns"} {
+	for _, name := range []string{"offline", "private", "swarm-key-file", "bootstrap", "peer", "swarm-listen", "gateway", "gateway-token-file", "names.moving", "names.dns"} {
 		if s.Origin(name) == "flag --"+strings.ReplaceAll(name, ".", "-") {
 			log.Warn("a node runs already, and its own setting is in force", "setting", name)
 		}
