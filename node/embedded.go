@@ -100,6 +100,9 @@ func (e *embedded) start(ctx context.Context) error {
 	if private && e.options.Online && e.node.PNetFingerprint == nil {
 		return fmt.Errorf("refuse to run: the swarm of %s is not private, although it should be", r.Path())
 	}
+	if err := e.joinLAN(); err != nil {
+		return err
+	}
 	return e.connectPeers(cfg)
 }
 

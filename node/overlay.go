@@ -33,7 +33,7 @@ func overlay(cfg *config.Config, o Options, private bool) (*config.Config, error
 	quiet(c)
 	tune(c)
 	setProvide(c, o.Provide)
-	c.Discovery.MDNS.Enabled = o.MDNS
+	c.Discovery.MDNS.Enabled = false // joinLAN does it
 	if !o.public(private) {
 		isolate(c, o.bootstrapPeers())
 	}

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ipfs/kubo/core"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
@@ -48,6 +50,33 @@ func TestPeerIsReconnectedAfterItsRestart(t *testing.T) {
 	}
 	startNode(t, o)
 	eventually(t, "a is connected to b again", func() bool { return a.Ready(t.Context()) == nil })
+}
+
+// A peer of the local network that can't be reached when it is found is dialed
+// again.
+func TestPeerOfTheLocalNetworkIsDialedAgain(t *testing.T) {
+	t.Parallel()
+	o := loopback(t.TempDir())
+	o.SwarmListen = []string{"/ip4/127.0.0.1/tcp/" + freePort(t)}
+	b := startNode(t, o)
+	found, err := peer.AddrInfoFromString(address(t, b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a := startNode(t, loopback(t.TempDir()))
+	failed := make(chan struct{}, lanTries)
+	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) { failed <- struct{}{}; return len(p), nil }),
+		&slog.HandlerOptions{Level: slog.LevelDebug}))
+	go lan{t.Context(), kuboOf(t, a).node.PeerHost, log}.HandlePeerFound(*found)
+	<-failed
+	startNode(t, o)
+	eventually(t, "a is connected to b", func() bool {
+		peers, err := a.Peers(t.Context())
+		return err == nil && len(peers) == 1
+	})
 }
 
 // freePort is one that a node can have again after its restart.
