@@ -13,21 +13,8 @@ import (
 // particular.
 func TestDockerfile(t *testing.T) {
 	images, d := testImages(t), dockerEngine(t)
-	context := tempDir(t)
-	for to, from := range map[string]string{"Dockerfile": "../Dockerfile", ".dockerignore": "../.dockerignore", "bin/ipfs-registry": shared.program} {
-		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(filepath.Join(context, "bin/data"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(context, to), data, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
 	const image = "ipfs-registry:test"
-	must(t, d.cmd(t, "build", "--tag", image, context))
+	must(t, d.cmd(t, "build", "--tag", image, builtTree(t, "Dockerfile", ".dockerignore")))
 	t.Cleanup(func() { d.forget(t, image) })
 
 	repo := tempDir(t)
@@ -43,6 +30,29 @@ func TestDockerfile(t *testing.T) {
 	if got := lastLine(must(t, d.cmd(t, "inspect", "--format", "{{.State.ExitCode}}", container))); got != "0" {
 		t.Errorf("docker stop: exit status %s", got)
 	}
+}
+
+// builtTree is what a build needs of the tree after "make build".
+func builtTree(t *testing.T, files ...string) string {
+	t.Helper()
+	tree := tempDir(t)
+	if err := os.MkdirAll(filepath.Join(tree, "bin/data"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	from := map[string]string{"bin/ipfs-registry": shared.program}
+	for _, name := range files {
+		from[name] = filepath.Join("..", name)
+	}
+	for to, from := range from {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(tree, to), data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tree
 }
 
 // "make run" is all it takes, and what it prints to type works.
