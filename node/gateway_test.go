@@ -362,3 +362,41 @@ func drain(r io.Reader) error {
 	_, err := io.Copy(io.Discard, onlyReader{r})
 	return err
 }
+
+// A source that has a part of something sends that part and breaks off, as boxo
+// does, which is no reason to leave it alone.
+func TestGatewayWithAPart(t *testing.T) {
+	whole, part := memoryStore(t), memoryStore(t)
+	root, data := bigShape().build(t, offlineContent(whole).dag)
+	keys, err := whole.AllKeysChan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c := range keys {
+		b, err := whole.Get(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := part.Put(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	links, err := offlineContent(whole).dag.Get(t.Context(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := part.DeleteBlock(t.Context(), links.Links()[len(links.Links())/2].Cid); err != nil {
+		t.Fatal(err)
+	}
+	n := behind(t, time.Second, serveGateway(t, honest(t, part)))
+	if _, err := readCold(t, n, image.Path{Root: root}); err == nil || !strings.Contains(err.Error(), errTruncated.Error()) {
+		t.Errorf("read it all, or: %v", err)
+	}
+	if s := n.supply.sources()[0]; !s.usable(time.Now()) {
+		t.Error("the source is left alone")
+	}
+	n = behind(t, patience, serveGateway(t, honest(t, part)), serveGateway(t, honest(t, whole)))
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("with another: read %d bytes, %v", len(got), err)
+	}
+}

@@ -19,7 +19,10 @@ const (
 	// the inner nodes that every part of a file brings along.
 	maxExtra     = 8 << 20
 	maxCARHeader = 16 << 10
-	maxCIDSize   = 512
+	// brokenCAR is how boxo begins the text that follows the blocks when it has
+	// no more of them: no CAR goes on like this.
+	brokenCAR  = "\n\n"
+	maxCIDSize = 512
 	// maxRaw is how many blocks are asked for one by one at once.
 	maxRaw = 8
 )
@@ -69,13 +72,17 @@ func (j *job) car(w *watch, sp span) error {
 // readCAR takes in the blocks of a CAR. Which of them are wanted follows from
 // those before; that all of them come is for us to see.
 func (j *job) readCAR(w *watch, body *io.LimitedReader) error {
-	blocks, err := car.NewBlockReader(bufio.NewReaderSize(body, 64<<10), car.WithTrustedCAR(true),
+	r := bufio.NewReaderSize(body, 64<<10)
+	blocks, err := car.NewBlockReader(r, car.WithTrustedCAR(true),
 		car.MaxAllowedHeaderSize(maxCARHeader), car.MaxAllowedSectionSize(maxBlock+maxCIDSize))
 	if err != nil {
 		return fmt.Errorf("read the CAR: %w", err)
 	}
 	extra := 0
 	for !j.complete() {
+		if next, _ := r.Peek(len(brokenCAR)); string(next) == brokenCAR {
+			return errTruncated
+		}
 		b, err := blocks.Next()
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			if body.N <= 0 {
