@@ -86,7 +86,10 @@ func TestOverlay(t *testing.T) {
 			o:     Options{Online: true, Peers: []string{deadPeer}},
 			holds: func(c *config.Config) bool { return len(c.Peering.Peers) == 1 },
 		},
-		"Kubo's mDNS off":    {o: Options{Online: true, MDNS: true}, holds: func(c *config.Config) bool { return !c.Discovery.MDNS.Enabled }},
+		"Kubo's mDNS off": {o: Options{Online: true, MDNS: true}, holds: func(c *config.Config) bool { return !c.Discovery.MDNS.Enabled }},
+		"relays off, on the public network too": {o: Options{Online: true}, holds: func(c *config.Config) bool {
+			return c.Swarm.RelayClient.Enabled == config.False && c.Swarm.RelayService.Enabled == config.False && c.Swarm.EnableHolePunching == config.False
+		}},
 		"announce nothing":   {o: Options{Provide: ProvideNone}, holds: func(c *config.Config) bool { return c.Provide.Enabled == config.False }},
 		"announce pinned":    {o: Options{Provide: ProvidePinned}, holds: strategy("pinned+mfs")},
 		"announce published": {o: Options{Provide: ProvidePublished}, holds: strategy("mfs")},
