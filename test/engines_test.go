@@ -221,58 +221,6 @@ func (s *source) copyIn(t testing.TB, l layout, name string) string {
 	return ref
 }
 
-// kubo is a stock Kubo node that knows nobody.
-type kubo struct {
-	*process
-	repo, id, swarm, api, gateway string
-}
-
-// more are settings of its own, each a key and a JSON value.
-func kuboNode(t testing.TB, more ...string) *kubo {
-	t.Helper()
-	endToEnd(t)
-	k := &kubo{repo: tempDir(t)}
-	swarm, api, gateway := port(t), port(t), port(t)
-	k.swarm, k.api, k.gateway = "/ip4/127.0.0.1/tcp/"+swarm, "/ip4/127.0.0.1/tcp/"+api, "127.0.0.1:"+gateway
-	must(t, k.ipfs(t, "init", "--profile=test"))
-	for key, value := range map[string]string{
-		"Bootstrap": "[]", "AutoConf.Enabled": "false", "DNS.Resolvers": "{}", "Routing.DelegatedRouters": "[]", "Ipns.DelegatedPublishers": "[]",
-		"Routing.Type": `"none"`, "AutoTLS.Enabled": "false", "Addresses.Swarm": `["` + k.swarm + `"]`,
-		"Addresses.API": `"` + k.api + `"`, "Addresses.Gateway": `"/ip4/127.0.0.1/tcp/` + gateway + `"`,
-	} {
-		must(t, k.ipfs(t, "config", "--json", key, value))
-	}
-	for i := 0; i < len(more); i += 2 {
-		must(t, k.ipfs(t, "config", "--json", more[i], more[i+1]))
-	}
-	k.id = lastLine(must(t, k.ipfs(t, "config", "Identity.PeerID")))
-	k.process = start(t, "kubo", k.daemonCommand())
-	if err := k.ready(startLimit, func() error {
-		_, err := os.Stat(filepath.Join(k.repo, "api"))
-		if err != nil {
-			return err
-		}
-		return httpOK("http://" + k.gateway + "/ipfs/bafkqaaa")()
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func (k *kubo) daemonCommand() *exec.Cmd {
-	cmd := command(context.Background(), tool("ipfs"), "daemon")
-	cmd.Env = append(cmd.Env, "IPFS_PATH="+k.repo, "IPFS_TELEMETRY=off")
-	return cmd
-}
-
-func (k *kubo) address() string { return k.swarm + "/p2p/" + k.id }
-
-func (k *kubo) ipfs(t testing.TB, args ...string) *exec.Cmd {
-	cmd := command(t.Context(), tool("ipfs"), args...)
-	cmd.Env = append(cmd.Env, "IPFS_PATH="+k.repo, "IPFS_TELEMETRY=off")
-	return cmd
-}
-
 // tempDir is a directory with a name short enough for sockets, that mounts and
 // files of root in it do not keep from being removed.
 func tempDir(t testing.TB) string {

@@ -13,7 +13,7 @@ import (
 // images: whose client takes what. docs/forms.md has the same table.
 func TestPlainGateway(t *testing.T) {
 	links := map[string]string{}
-	k := kuboNode(t, "Gateway.PublicGateways", `{"localhost": null}`, "DNS.Resolvers", `{"localhost.": "http://`+dnsServer(t, links)+`"}`)
+	k := kuboNode(t, settings{"Gateway.PublicGateways": map[string]any{"localhost": nil}, "DNS.Resolvers": map[string]string{"localhost.": "http://" + dnsServer(t, links)}})
 	cid := push(t, tempDir(t), "--ipfs-address", k.api, "--format", "static", "--schema1", "--name", "example/app:v1", testImages(t).scratch.spec())
 	links["_dnslink.localhost."] = "dnslink=/ipfs/" + cid
 	host := "localhost" + k.gateway[strings.LastIndex(k.gateway, ":"):]

@@ -65,7 +65,7 @@ func TestNameThatMoves(t *testing.T) {
 // the name is signed, and a DNSLink leads to it. When the gateway is gone, it
 // serves what it knew last, and says so.
 func TestNameByGatewayAndDNS(t *testing.T) {
-	k := kuboNode(t, "Routing.Type", `"dht"`, "Routing.LoopbackAddressesOnLanDHT", "true")
+	k := kuboNode(t, settings{"Routing.Type": "dht", "Routing.LoopbackAddressesOnLanDHT": true})
 	serve(t, tempDir(t), "--peer", k.address()) // the rest of its network
 	cid := push(t, tempDir(t), "--ipfs-address", k.api, testImages(t).scratch.spec())
 	name := ""
