@@ -23,8 +23,8 @@ func TestComposeSwarm(t *testing.T) {
 	must(t, compose("up", "--build", "--detach"))
 
 	archive := filepath.Join(dir, "app.tar")
-	must(t, command(t.Context(), "skopeo", "--insecure-policy", "copy", "--quiet", images.scratch.spec(), "oci-archive:"+archive))
-	cid := lastLine(must(t, compose("run", "--rm", "-T", "--volume", archive+":/app.tar:ro", "first", "push", "oci-archive:/app.tar")))
+	must(t, command(t.Context(), "skopeo", "--insecure-policy", "copy", "--quiet", images.scratch.spec(), "docker-archive:"+archive+":app:v1"))
+	cid := lastLine(must(t, compose("run", "--rm", "-T", "--volume", archive+":/app.tar:ro", "first", "push", "docker-archive:/app.tar")))
 
 	for _, name := range []string{"first", "second", "third"} {
 		eventually(t, 2*startLimit, name+" has found the others", func() error {
