@@ -61,14 +61,16 @@ func parseManifest(data []byte) (*manifest, error) {
 
 // children are the descriptors below, manifests and blobs alike. The subject is
 // none of them: it is above.
-func (m *manifest) children() []ocispec.Descriptor {
+func (m *manifest) children() []ocispec.Descriptor { return append(m.blobs(), m.Manifests...) }
+
+// blobs are the descriptors below that are no manifests.
+func (m *manifest) blobs() []ocispec.Descriptor {
 	var all []ocispec.Descriptor
 	if m.Config != nil {
 		all = append(all, *m.Config)
 	}
 	all = append(all, m.Layers...)
-	all = append(all, m.Blobs...)
-	return append(all, m.Manifests...)
+	return append(all, m.Blobs...)
 }
 
 // mediaType is what the document says of itself, else what its descriptor says.

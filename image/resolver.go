@@ -47,7 +47,8 @@ func NewResolver(source Source, store datastore.Datastore, o ResolverOptions) *R
 
 // Manifest returns the manifest or index that ref names, verified: a digest, a
 // tag, or "latest", which an image without that tag answers with its only
-// image. The caller closes it.
+// image. The caller closes it. With the first byte that is read of an image's
+// manifest, a Source that is a [Prefetcher] begins to fetch its blobs.
 func (r *Resolver) Manifest(ctx context.Context, p Path, ref string) (*Content, error) {
 	im, err := r.resolve(ctx, p)
 	if err != nil {
@@ -61,7 +62,8 @@ func (r *Resolver) Manifest(ctx context.Context, p Path, ref string) (*Content, 
 	if err != nil {
 		return nil, err
 	}
-	return &Content{File: &memFile{Reader: bytes.NewReader(doc.data), c: doc.c}, Descriptor: doc.desc}, nil
+	f := im.manifest(doc, &memFile{Reader: bytes.NewReader(doc.data), c: doc.c})
+	return &Content{File: f, Descriptor: doc.desc}, nil
 }
 
 // Blob returns the blob, or manifest, with the digest. The caller closes it.

@@ -36,9 +36,11 @@ type content struct {
 	pages *pageCache
 	// files remembers where paths lead. Both sides are immutable, so nothing
 	// here is ever stale.
-	files   *lru.Cache[image.Path, cid.Cid]
-	opened  *openFiles
-	buffers sync.Pool // of *[minSendfile]byte
+	files  *lru.Cache[image.Path, cid.Cid]
+	opened *openFiles
+	// prefetches are stopped with the node.
+	prefetches *prefetches
+	buffers    sync.Pool // of *[minSendfile]byte
 
 	// unavailable counts what ended in an error of that class.
 	unavailable atomic.Int64
@@ -62,7 +64,7 @@ func newContent(dag ipld.DAGService, session func(context.Context) ipld.NodeGett
 	}
 	c := &content{
 		dag: dag, supply: newSupply(session, fetchTimeout), leafPath: leafPath, fetchTimeout: fetchTimeout,
-		pages: newPageCache(), files: files, opened: newOpenFiles(),
+		pages: newPageCache(), files: files, opened: newOpenFiles(), prefetches: newPrefetches(),
 	}
 	c.supply.learn = c.learn
 	return c

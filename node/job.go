@@ -24,6 +24,7 @@ type job struct {
 	cancel context.CancelFunc
 	came   chan struct{} // has room for one: a block came
 	urgent chan struct{} // closed when a reader waits
+	idle   bool          // it began before a reader asked for it
 	bytes  atomic.Int64  // that streams brought, wanted or not
 
 	// Guarded by supply.mu.
@@ -80,6 +81,10 @@ func (j *job) endUnlessWanted() {
 
 // hurry lets the job pass by those that fill the link.
 func (j *job) hurry() {
+	if j.supply.spare[j] {
+		delete(j.supply.spare, j)
+		j.supply.busy++
+	}
 	if !j.hurried {
 		j.hurried = true
 		close(j.urgent)
@@ -106,6 +111,7 @@ func (j *job) end(err error) {
 		return
 	}
 	j.over = true
+	j.supply.ended(j)
 	for _, f := range j.flights {
 		j.land(f, nil, err)
 	}

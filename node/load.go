@@ -24,6 +24,7 @@ type loader struct {
 	op      string
 	path    image.Path
 
+	idle      bool       // nobody has asked for it yet
 	retrieval *retrieval // nil until a block is not at hand
 }
 
@@ -125,6 +126,7 @@ func (c *content) learn(nd ipld.Node) {
 func (l *loader) retrieve() *retrieval {
 	if l.retrieval == nil {
 		l.retrieval = newRetrieval(l.ctx, l.content, l.path.Root)
+		l.retrieval.idle = l.idle
 	}
 	return l.retrieval
 }
@@ -139,7 +141,7 @@ func (l *loader) close() {
 func (l *loader) failed(c cid.Cid, err error) error {
 	var netErr net.Error
 	switch {
-	case image.ClassOf(err) != 0:
+	case image.ClassOf(err) != 0 || l.idle:
 		return err
 	case l.ctx.Err() != nil:
 		return fmt.Errorf("%s %s: %w", l.op, l.path, l.ctx.Err())
@@ -179,7 +181,9 @@ func (l *loader) malformed(c cid.Cid) error {
 }
 
 func (l *loader) unavailable(c cid.Cid, why error, hint string) error {
-	l.content.unavailable.Add(1)
+	if !l.idle {
+		l.content.unavailable.Add(1)
+	}
 	return l.fail(image.Unavailable, fmt.Errorf("block %s: %w", c, why), hint)
 }
 

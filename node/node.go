@@ -94,6 +94,7 @@ func (n *Node) finish() error {
 	}
 	n.close = sync.OnceValue(func() error {
 		unregister()
+		n.prefetches.stop()
 		return n.backing.close()
 	})
 	return nil

@@ -48,7 +48,9 @@ type attempt struct {
 
 // run does the job.
 func (j *job) run() {
-	if j.supply.slots.take(j.urgent, j.ctx.Done()) {
+	if j.idle {
+		j.supply.rest(j)
+	} else if j.supply.slots.take(j.urgent, j.ctx.Done()) {
 		begun := time.Now()
 		defer func() { j.supply.slots.give(time.Since(begun)) }()
 	}

@@ -86,6 +86,7 @@ type retrieval struct {
 	state   *boxoretrieval.State
 	ctx     context.Context
 	cancel  context.CancelFunc
+	idle    bool // no reader has asked for it
 
 	mu     sync.Mutex
 	wants  map[cid.Cid]*want // in flight or held
@@ -155,6 +156,7 @@ func (r *retrieval) reset() {
 
 // run fetches a batch and ends every want of it.
 func (r *retrieval) run(ctx context.Context, b batch, wants map[cid.Cid]*want) {
+	b.direct, b.idle = b.direct && !r.idle, r.idle
 	err := r.fetcher.fetch(ctx, b, func(nd ipld.Node) {
 		if w, ok := wants[nd.Cid()]; ok {
 			delete(wants, nd.Cid())

@@ -24,8 +24,9 @@ var errDropped = errors.New("nobody waited for it any more")
 type batch struct {
 	wanted []wanted
 	span   span
-	// direct says that a reader waits for it now.
-	direct bool
+	// direct says that a reader waits for it now, and idle that no reader has
+	// asked for it yet.
+	direct, idle bool
 }
 
 // wanted is a block and where it lies in the span of its batch.
@@ -68,6 +69,9 @@ type supply struct {
 
 	mu      sync.Mutex
 	flights map[cid.Cid]*flight
+	spare   map[*job]bool // those that no reader has asked for yet
+	busy    int           // how many jobs are under way for readers
+	calm    chan struct{} // nil, or closed when there are none
 }
 
 // flight is a block under way. Its fields are guarded by supply.mu.
@@ -92,7 +96,7 @@ func newSupply(session func(context.Context) ipld.NodeGetter, timeout time.Durat
 		sources: func() []*supplier { return nil },
 		log:     slog.New(slog.DiscardHandler),
 		timeout: timeout, metrics: newSupplyMetrics(),
-		trails: trails, slots: slots{limit: firstStreams}, flights: map[cid.Cid]*flight{},
+		trails: trails, slots: slots{limit: firstStreams}, flights: map[cid.Cid]*flight{}, spare: map[*job]bool{},
 	}
 }
 
@@ -148,14 +152,16 @@ func (s *supply) look(ctx context.Context, c cid.Cid) (ipld.Node, bool) {
 func (s *supply) join(ctx context.Context, t *trail, b batch, missing []wanted, results chan<- *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !b.idle {
+		s.claim(missing)
+	}
 	var mine *job
 	joined := map[*job]bool{}
 	for _, w := range missing {
 		f := s.flights[w.cid]
 		if f == nil {
 			if mine == nil {
-				mine = newJob(s, t, b.span)
-				s.metrics.retrievals.Inc()
+				mine = s.newJob(t, b)
 			}
 			f = mine.add(w)
 		}

@@ -223,7 +223,7 @@ func FuzzReadCAR(f *testing.F) {
 		tr := s.follow(c)
 		defer tr.leave()
 		s.mu.Lock()
-		j := newJob(s, tr, span{root: c, to: 1})
+		j := s.newJob(tr, batch{span: span{root: c, to: 1}})
 		j.add(wanted{cid: c})
 		s.mu.Unlock()
 		defer j.fail(errDropped)

@@ -1,0 +1,114 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+const (
+	// prefetchLimit is how long what nobody has opened goes on coming.
+	prefetchLimit = 10 * time.Second
+	// maxPrefetching is how many parts come ahead of their readers at once, and
+	// maxPrefetch how many are waited for; more are not begun.
+	maxPrefetching = 4
+	maxPrefetch    = 512
+)
+
+// prefetches are the parts that are fetched before anybody has opened them. It
+// is safe for concurrent use.
+type prefetches struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	places chan struct{}
+	limit  time.Duration
+	group  sync.WaitGroup
+
+	mu      sync.Mutex
+	pending map[image.Part]bool
+	over    bool
+}
+
+func newPrefetches() *prefetches {
+	p := &prefetches{places: make(chan struct{}, maxPrefetching), limit: prefetchLimit, pending: map[image.Part]bool{}}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	return p
+}
+
+// stop ends all of them, and returns when they have ended.
+func (p *prefetches) stop() {
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	p.cancel(errMoved)
+	p.group.Wait()
+}
+
+// begin does one in the background, unless it is under way.
+func (p *prefetches) begin(part image.Part, do func(context.Context)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over || p.pending[part] || len(p.pending) >= maxPrefetch {
+		return
+	}
+	p.pending[part] = true
+	p.group.Go(func() {
+		ctx, cancel := context.WithTimeoutCause(p.ctx, p.limit, errMoved)
+		defer cancel()
+		select {
+		case p.places <- struct{}{}:
+			do(ctx)
+			<-p.places
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.pending, part)
+	})
+}
+
+// Prefetch implements image.Prefetcher. What comes stays on the disk; a node of
+// another process, which keeps what it fetches, is left alone.
+func (c *content) Prefetch(parts []image.Part) {
+	if c.supply.keep == nil {
+		return
+	}
+	for _, part := range parts {
+		c.prefetches.begin(part, func(ctx context.Context) {
+			for errors.Is(c.prefetch(ctx, part), errYielded) && ctx.Err() == nil {
+				c.supply.log.Debug("a reader comes first", "path", part.Path)
+			}
+		})
+	}
+}
+
+// prefetch brings a part in the way of a reader for whom nobody waits.
+func (c *content) prefetch(ctx context.Context, part image.Part) error {
+	names, err := splitPath(part.Path)
+	if err != nil {
+		return err
+	}
+	f := newFile(ctx, c, part.Path)
+	f.idle = true
+	defer func() { _ = f.Close() }()
+	if err := f.open(names); err != nil {
+		return err
+	}
+	from := part.From
+	for range maxDepth { // each time a level of the file deeper
+		batches, to := f.collect(from, part.To)
+		for _, b := range batches {
+			b.idle = true
+			if err := f.retrieve().fetcher.fetch(f.ctx, b, c.learn); err != nil {
+				return err
+			}
+		}
+		if from = to; from >= min(part.To, f.root.size) {
+			break
+		}
+	}
+	return nil
+}

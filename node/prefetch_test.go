@@ -1,0 +1,245 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/image/imagetest"
+	"github.com/ipfs-registry/ipfs-registry/publish"
+)
+
+// gated is a gateway that keeps requests for some CIDs waiting.
+type gated struct {
+	http.Handler
+	mu    sync.Mutex
+	asked map[string]int
+	held  map[string]chan struct{}
+	left  map[string]int // how many went away while they waited
+}
+
+func newGated(h http.Handler, hold ...cid.Cid) *gated {
+	g := &gated{Handler: h, asked: map[string]int{}, held: map[string]chan struct{}{}, left: map[string]int{}}
+	for _, c := range hold {
+		g.held[c.String()] = make(chan struct{})
+	}
+	return g
+}
+
+func (g *gated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/ipfs/"), "/")
+	g.mu.Lock()
+	g.asked[c]++
+	held := g.held[c]
+	g.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-r.Context().Done():
+			g.mu.Lock()
+			g.left[c]++
+			g.mu.Unlock()
+			return
+		}
+	}
+	g.Handler.ServeHTTP(w, r)
+}
+
+func (g *gated) count(of map[string]int, c cid.Cid) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return of[c.String()]
+}
+
+// prefetched reports whether nothing is being prefetched any more.
+func prefetched(n *Node) bool {
+	n.prefetches.mu.Lock()
+	defer n.prefetches.mu.Unlock()
+	return len(n.prefetches.pending) == 0
+}
+
+func gatedFiles(t *testing.T, sizes ...int) (*store, []cid.Cid, [][]byte) {
+	st := memoryStore(t)
+	var roots []cid.Cid
+	var all [][]byte
+	for _, size := range sizes {
+		root, data := shape{size: size, chunk: 1 << 20, links: 1024, raw: true}.build(t, offlineContent(st).dag)
+		roots, all = append(roots, root), append(all, data)
+	}
+	return st, roots, all
+}
+
+// What is prefetched is on the disk when it is opened, and it is no more than
+// was asked for.
+func TestPrefetch(t *testing.T) {
+	seed := startNode(t, loopback(t.TempDir()))
+	large, small := randomBytes(10, 40<<20), randomBytes(11, 100_000)
+	root := addDir(t, seed, large)
+	other := addFile(t, seed, small)
+	p, addr := proxied(t, seed, 5*time.Millisecond)
+	n := startNode(t, loopback(t.TempDir(), addr))
+	speaksHTTP(t, n)
+	path := image.Path{Root: root}.Join("blobs", "sha256", "x")
+	n.Prefetch([]image.Part{{Path: image.Path{Root: other}, To: 100_000}, {Path: path, To: 6 << 20}})
+	eventually(t, "the prefetch ends", func() bool { return prefetched(n) })
+	if got := p.received.Load(); got < 6<<20 || got > 9<<20 {
+		t.Errorf("%d bytes crossed for 6 MiB", got)
+	}
+	if err := seed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the peer is gone", func() bool { return len(n.supply.sources()) == 0 })
+	f, err := n.Open(within(t, patience), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got := make([]byte, 6<<20)
+	if _, err := io.ReadFull(f, got); err != nil || !bytes.Equal(got, large[:6<<20]) {
+		t.Errorf("what was prefetched is not there: %v", err)
+	}
+	if got, err := readCold(t, n, image.Path{Root: other}); err != nil || !bytes.Equal(got, small) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+}
+
+// What is here is not asked for.
+func TestPrefetchOfWhatIsHere(t *testing.T) {
+	st, roots, _ := gatedFiles(t, 5<<20)
+	g := newGated(honest(t, st))
+	n := behind(t, patience, serveGateway(t, g))
+	if _, err := readCold(t, n, image.Path{Root: roots[0]}); err != nil {
+		t.Fatal(err)
+	}
+	before := g.count(g.asked, roots[0])
+	n.Prefetch([]image.Part{{Path: image.Path{Root: roots[0]}, To: 5 << 20}})
+	eventually(t, "the prefetch ends", func() bool { return prefetched(n) })
+	if got := g.count(g.asked, roots[0]); got != before {
+		t.Errorf("%d requests more", got-before)
+	}
+}
+
+// A reader joins what is being prefetched, and keeps it going.
+func TestReaderJoinsAPrefetch(t *testing.T) {
+	st, roots, all := gatedFiles(t, 3<<20)
+	g := newGated(honest(t, st), roots[0])
+	n := behind(t, patience, serveGateway(t, g))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- n.prefetch(ctx, image.Part{Path: image.Path{Root: roots[0]}, To: 3 << 20}) }()
+	eventually(t, "the gateway is asked", func() bool { return g.count(g.asked, roots[0]) == 1 })
+	read := make(chan error, 1)
+	go func() {
+		got, err := readCold(t, n, image.Path{Root: roots[0]})
+		if err == nil && !bytes.Equal(got, all[0]) {
+			err = io.ErrUnexpectedEOF
+		}
+		read <- err
+	}()
+	eventually(t, "the reader joins", func() bool {
+		n.supply.mu.Lock()
+		defer n.supply.mu.Unlock()
+		f := n.supply.flights[roots[0]]
+		return f != nil && len(f.waiters) == 2
+	})
+	cancel(errMoved) // as after its time
+	if err := <-done; err == nil {
+		t.Error("it was not given up")
+	}
+	close(g.held[roots[0].String()])
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	if got := g.count(g.asked, roots[0]); got != 1 {
+		t.Errorf("%d requests, want 1", got)
+	}
+}
+
+// A reader of something else comes first, and then the prefetch goes on.
+func TestPrefetchYields(t *testing.T) {
+	st, roots, all := gatedFiles(t, 3<<20, 2<<20)
+	g := newGated(honest(t, st), roots[0])
+	n := behind(t, patience, serveGateway(t, g))
+	n.prefetches.limit = patience
+	n.Prefetch([]image.Part{{Path: image.Path{Root: roots[0]}, To: 3 << 20}})
+	eventually(t, "the gateway is asked", func() bool { return g.count(g.asked, roots[0]) == 1 })
+	if got, err := readCold(t, n, image.Path{Root: roots[1]}); err != nil || !bytes.Equal(got, all[1]) {
+		t.Fatalf("read %d bytes, %v", len(got), err)
+	}
+	eventually(t, "it gives way", func() bool { return g.count(g.left, roots[0]) == 1 })
+	close(g.held[roots[0].String()])
+	eventually(t, "it goes on", func() bool { return prefetched(n) })
+	if got := g.count(g.asked, roots[0]); got < 2 {
+		t.Errorf("%d requests, want another", got)
+	}
+}
+
+// What nobody opens is given up after a time, and when the node closes.
+func TestPrefetchEnds(t *testing.T) {
+	st, roots, _ := gatedFiles(t, 3<<20)
+	g := newGated(honest(t, st), roots[0])
+	n := behind(t, patience, serveGateway(t, g))
+	n.prefetches.limit = 50 * time.Millisecond
+	part := []image.Part{{Path: image.Path{Root: roots[0]}, To: 3 << 20}}
+	n.Prefetch(part)
+	eventually(t, "it is given up", func() bool { return g.count(g.left, roots[0]) == 1 && prefetched(n) })
+	n.prefetches.limit = time.Hour
+	n.Prefetch(part)
+	n.Prefetch(part)
+	eventually(t, "the gateway is asked", func() bool { return g.count(g.asked, roots[0]) == 2 })
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is given up", func() bool { return g.count(g.left, roots[0]) == 2 })
+	n.Prefetch(part)
+	if !prefetched(n) {
+		t.Error("a closed node prefetches")
+	}
+}
+
+// The layers come once the manifest is read, with nobody having asked for them.
+func TestLayersComeWithTheManifest(t *testing.T) {
+	seed := startNode(t, loopback(t.TempDir()))
+	b := imagetest.Blobs{}
+	layers := [][]byte{randomBytes(12, 1500), randomBytes(13, 3<<20)}
+	root := b.Layout(adder{t, seed.content}, nil, b.Image("amd64", layers...))
+	n := startNode(t, loopback(t.TempDir(), address(t, seed)))
+	speaksHTTP(t, n)
+	m, err := newResolver(n.content).Manifest(t.Context(), image.Path{Root: root}, "latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	came := func(data []byte) bool {
+		c, err := offlineContent(memoryStore(t)).AddFile(t.Context(), bytes.NewReader(data), publish.UnixFSv1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFile(t.Context(), n.content, image.Path{Root: c})
+		defer f.Close()
+		nd, here := n.supply.look(t.Context(), c)
+		if !here {
+			return false
+		}
+		if f.root, err = parsePage(nd); err != nil {
+			t.Fatal(err)
+		}
+		missing, _ := f.collect(0, int64(len(data)))
+		return len(missing) == 0
+	}
+	if came(layers[0]) || came(layers[1]) {
+		t.Fatal("the layers came before the manifest was read")
+	}
+	if _, err := io.Copy(io.Discard, m); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the layers come", func() bool { return came(layers[0]) && came(layers[1]) })
+}
