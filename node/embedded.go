@@ -197,8 +197,9 @@ func (e *embedded) session(ctx context.Context) ipld.NodeGetter {
 	return denying{merkledag.NewSession(ctx, e.node.DAG), e.denied}
 }
 
-// connect gives a supply what the node has: its disk, its gateways and peers.
-func (e *embedded) connect(s *supply) error {
+// connect gives a content what the node has: its disk, its gateways and peers.
+func (e *embedded) connect(c *content) error {
+	s := c.supply
 	http, err := gateways(e.options)
 	if err != nil {
 		return err
@@ -215,7 +216,7 @@ func (e *embedded) connect(s *supply) error {
 	}
 	peers := newHTTPPeers(e.node.PeerHost, named)
 	s.sources = func() []*supplier { return slices.Concat(peers.sources(), http) }
-	return e.servePeers()
+	return e.servePeers(c)
 }
 
 // local finds a block on the disk. One that can't be decoded is left to others

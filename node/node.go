@@ -72,7 +72,7 @@ func newEmbeddedNode(e *embedded) (*Node, error) {
 		return nil, err
 	}
 	c := newContent(e.dag(), e.session, leafPath, e.options.FetchTimeout)
-	if err := e.connect(c.supply); err != nil {
+	if err := e.connect(c); err != nil {
 		return nil, err
 	}
 	n := &Node{

@@ -27,8 +27,8 @@ const (
 
 // servePeers serves the trustless gateway to peers until e closes: single
 // blocks and CARs of what is here, and nothing that would have to be fetched.
-func (e *embedded) servePeers() error {
-	handler, err := e.peerGateway()
+func (e *embedded) servePeers(c *content) error {
+	handler, err := e.peerGateway(c)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (e *embedded) servePeers() error {
 	return nil
 }
 
-func (e *embedded) peerGateway() (http.Handler, error) {
+func (e *embedded) peerGateway(c *content) (http.Handler, error) {
 	bs := e.node.Blockstore
 	service := blockservice.New(bs, offline.Exchange(bs))
 	backend, err := gateway.NewBlocksBackend(service, gateway.WithResolver(e.node.OfflineUnixFSPathResolver))
@@ -66,6 +66,6 @@ func (e *embedded) peerGateway() (http.Handler, error) {
 	meta.AddProtocolMeta(gatewayProtocol, libp2phttp.ProtocolMeta{Path: "/"})
 	mux := http.NewServeMux()
 	mux.Handle(libp2phttp.WellKnownProtocols, meta)
-	mux.Handle("GET /ipfs/", serve)
+	mux.Handle("GET /ipfs/", &carServer{c, serve})
 	return mux, nil
 }

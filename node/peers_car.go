@@ -1,0 +1,222 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
+)
+
+const (
+	// maxServedSpan is how many bytes of a file, and maxServedBlocks how many
+	// blocks, are sent in one answer by the short way.
+	maxServedSpan   = 64 << 20
+	maxServedBlocks = 4096
+)
+
+// errLongWay is why an answer is left to the gateway of boxo.
+var errLongWay = errors.New("it is not a part of a file that is all here")
+
+// carServer sends peers CARs of parts of files, which is what nodes of ours ask
+// for, from the disk as they lie there: whoever gets them verifies them. It
+// leaves everything else to next.
+type carServer struct {
+	content *content
+	next    http.Handler
+}
+
+func (s *carServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	sp, err := parseSpan(r)
+	var c *carAnswer
+	if err == nil {
+		c, err = s.plan(r.Context(), sp)
+	}
+	if err != nil {
+		s.next.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", carType+"; version=1; order=dfs; dups=n")
+	w.Header().Set("Content-Length", strconv.FormatInt(c.size, 10))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if err := s.send(w, c); err != nil {
+		panic(http.ErrAbortHandler) // what was promised can't be kept
+	}
+}
+
+// parseSpan reads a request for a CAR of a part of a file.
+func parseSpan(r *http.Request) (span, error) {
+	q := r.URL.Query()
+	if q.Get("format") != "car" || q.Get("dag-scope") != "entity" || q.Get("car-order") != "dfs" || q.Get("car-dups") != "n" {
+		return span{}, errLongWay
+	}
+	root, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/ipfs/"), "/")
+	var sp span
+	var err error
+	if rest != "" {
+		sp.names = strings.Split(rest, "/")
+	}
+	if sp.root, err = cid.Decode(root); err != nil {
+		return span{}, err
+	}
+	from, to, _ := strings.Cut(q.Get("entity-bytes"), ":")
+	if sp.from, err = strconv.ParseInt(from, 10, 64); err != nil {
+		return span{}, err
+	}
+	last, err := strconv.ParseInt(to, 10, 64)
+	if err != nil || sp.from < 0 || last < sp.from || last-sp.from >= maxServedSpan || len(sp.names) > maxPathNames {
+		return span{}, errLongWay
+	}
+	sp.to = last + 1
+	return sp, nil
+}
+
+// carAnswer is a CAR that is to be sent: its header and its blocks.
+type carAnswer struct {
+	span   span
+	header []byte
+	blocks []carBlock
+	seen   map[cid.Cid]bool
+	size   int64 // in bytes, of all
+}
+
+// carBlock is a block of a CAR: its bytes, or how many it has on the disk.
+type carBlock struct {
+	cid  cid.Cid
+	data []byte
+	size int64
+}
+
+func (b carBlock) prefix() []byte {
+	c := b.cid.Bytes()
+	return append(binary.AppendUvarint(nil, uint64(int64(len(c))+b.size)), c...)
+}
+
+func (a *carAnswer) add(b carBlock) {
+	if a.seen[b.cid] || b.cid.Prefix().MhType == multihash.IDENTITY {
+		return
+	}
+	a.seen[b.cid] = true
+	a.blocks = append(a.blocks, b)
+	a.size += int64(len(b.prefix())) + b.size
+}
+
+// plan returns the answer for a span whose blocks are all here.
+func (s *carServer) plan(ctx context.Context, sp span) (*carAnswer, error) {
+	header, err := headerOfCAR(sp.root)
+	if err != nil {
+		return nil, err
+	}
+	a := &carAnswer{span: sp, header: header, seen: map[cid.Cid]bool{}, size: int64(len(header))}
+	c := sp.root
+	for names := sp.names; len(names) > 0; names = names[1:] {
+		nd, ok := s.content.supply.look(ctx, c)
+		if !ok || s.content.supply.denied(c) != nil {
+			return nil, errLongWay
+		}
+		a.add(carBlock{c, nd.RawData(), int64(len(nd.RawData()))})
+		next := sp.below(nd, place{names: names})
+		if len(next) != 1 {
+			return nil, errLongWay
+		}
+		c = next[0].cid
+	}
+	return a, s.node(ctx, a, c, 0, 0)
+}
+
+// node adds a node of the file, which begins at an offset, and what the span
+// has of it.
+func (s *carServer) node(ctx context.Context, a *carAnswer, c cid.Cid, start int64, depth int) error {
+	if depth > maxDepth || len(a.blocks) > maxServedBlocks || s.content.supply.denied(c) != nil {
+		return errLongWay
+	}
+	nd, ok := s.content.supply.look(ctx, c)
+	if !ok {
+		return errLongWay
+	}
+	p, known := s.content.pages.get(c)
+	if !known {
+		var err error
+		if p, err = parsePage(nd); err != nil {
+			return err
+		}
+	}
+	a.add(carBlock{c, nd.RawData(), int64(len(nd.RawData()))})
+	for i, seg := range p.segments {
+		from, to := start, start+seg.end
+		if i > 0 {
+			from += p.segments[i-1].end
+		}
+		if to <= a.span.from || from >= a.span.to || seg.cid.Equals(c) {
+			continue
+		}
+		if err := s.below(ctx, a, seg, from, to-from, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// below adds what a segment of a node leads to.
+func (s *carServer) below(ctx context.Context, a *carAnswer, seg segment, start, size int64, depth int) error {
+	if seg.kind == rawLeaf {
+		if info, err := s.content.statBlock(seg.cid); err == nil && info.Size() == size {
+			a.add(carBlock{cid: seg.cid, size: size})
+			return nil
+		}
+	}
+	return s.node(ctx, a, seg.cid, start, depth+1)
+}
+
+// headerOfCAR is the header of a CAR with one root: the CBOR of
+// {"roots": [root], "version": 1}, after its length.
+func headerOfCAR(root cid.Cid) ([]byte, error) {
+	c := root.Bytes()
+	if len(c) < 24 || len(c) > 254 { // a length in one byte, which no sensible hash exceeds
+		return nil, errLongWay
+	}
+	header := append([]byte("\xa2\x65roots\x81\xd8\x2a\x58"), byte(len(c)+1), 0)
+	header = append(append(header, c...), "\x67version\x01"...)
+	return append(binary.AppendUvarint(nil, uint64(len(header))), header...), nil
+}
+
+// send writes the answer. Whoever takes nothing of it for long is given up.
+func (s *carServer) send(w http.ResponseWriter, a *carAnswer) error {
+	patience := http.NewResponseController(w)
+	if _, err := w.Write(a.header); err != nil {
+		return err
+	}
+	for _, b := range a.blocks {
+		if err := patience.SetWriteDeadline(time.Now().Add(serveStall)); err != nil {
+			return err
+		}
+		if _, err := w.Write(b.prefix()); err != nil {
+			return err
+		}
+		if err := s.block(w, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *carServer) block(w io.Writer, b carBlock) error {
+	if b.data != nil {
+		_, err := w.Write(b.data)
+		return err
+	}
+	name, _ := s.content.leafPath(b.cid)
+	file, ok := openAlone(b.cid, name, b.size)
+	if !ok {
+		return errShort
+	}
+	defer s.content.opened.release(file)
+	_, err := s.content.copyFile(w, file, 0, b.size)
+	return err
+}
