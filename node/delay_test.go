@@ -16,6 +16,7 @@ type delayProxy struct {
 	delay    time.Duration
 	target   string
 	listener net.Listener
+	link     *link        // that it shares with others, nil if it has no limit
 	received atomic.Int64 // bytes that came from the target
 
 	mu    sync.Mutex
@@ -55,6 +56,28 @@ func (p *delayProxy) run() {
 	}
 }
 
+// link is a link of limited speed.
+type link struct {
+	speed int64 // bytes a second
+	mu    sync.Mutex
+	free  time.Time
+}
+
+// pass returns when n bytes have passed.
+func (l *link) pass(n int) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	if now := time.Now(); l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(int64(n) * int64(time.Second) / l.speed))
+	due := l.free
+	l.mu.Unlock()
+	<-time.After(time.Until(due))
+}
+
 type chunkDue struct {
 	data []byte
 	due  time.Time
@@ -78,6 +101,7 @@ func (p *delayProxy) pass(to, from net.Conn, count *atomic.Int64) {
 		if n > 0 {
 			if count != nil {
 				count.Add(int64(n))
+				p.link.pass(n)
 			}
 			queue <- chunkDue{data[:n], time.Now().Add(p.delay)}
 		}

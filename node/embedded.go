@@ -216,6 +216,7 @@ func (e *embedded) connect(c *content) error {
 	}
 	peers := newHTTPPeers(e.node.PeerHost, named)
 	s.sources = func() []*supplier { return slices.Concat(peers.sources(), http) }
+	s.spread = newSpread(e.node.Identity.String(), peers.sources)
 	return e.servePeers(c)
 }
 

@@ -23,7 +23,8 @@ type file struct {
 	window window
 	sure   int64 // what lies before this offset will be read
 
-	closed bool
+	closed  bool
+	counted bool // among those that read all of the file
 }
 
 func newFile(ctx context.Context, c *content, p image.Path) *file {
@@ -170,6 +171,10 @@ func (f *file) WriteNTo(w io.Writer, n int64) (int64, error) {
 // Close ends the retrieval of what was asked ahead.
 func (f *file) Close() error {
 	f.closed = true
+	if f.counted {
+		f.counted = false
+		f.content.supply.spread.read(f.c, -1)
+	}
 	f.loader.close()
 	f.release()
 	return nil

@@ -25,6 +25,8 @@ type job struct {
 	came   chan struct{} // has room for one: a block came
 	urgent chan struct{} // closed when a reader waits
 	idle   bool          // it began before a reader asked for it
+	relay  bool          // it is for a peer that counts on us
+	leader *supplier     // who fetches it for us too; nil if nobody does
 	bytes  atomic.Int64  // that streams brought, wanted or not
 
 	// Guarded by supply.mu.

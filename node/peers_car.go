@@ -30,13 +30,26 @@ var errLongWay = errors.New("it is not a part of a file that is all here")
 type carServer struct {
 	content *content
 	next    http.Handler
+	places  chan struct{} // for the answers under way
+}
+
+func newCARServer(c *content, next http.Handler) *carServer {
+	return &carServer{c, next, make(chan struct{}, maxServed)}
 }
 
 func (s *carServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sp, err := parseSpan(r)
 	var c *carAnswer
 	if err == nil {
-		c, err = s.plan(r.Context(), sp)
+		c, err = s.plan(r.Context(), sp, s.relayed(r, sp))
+	}
+	if err == nil {
+		select {
+		case s.places <- struct{}{}:
+			defer func() { <-s.places }()
+		default:
+			err = errLongWay
+		}
 	}
 	if err != nil {
 		s.next.ServeHTTP(w, r)
@@ -45,9 +58,20 @@ func (s *carServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", carType+"; version=1; order=dfs; dups=n")
 	w.Header().Set("Content-Length", strconv.FormatInt(c.size, 10))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if err := s.send(w, c); err != nil {
+	if err := s.send(r.Context(), w, c); err != nil {
 		panic(http.ErrAbortHandler) // what was promised can't be kept
 	}
+}
+
+// relayed returns the DAG of which what is missing for a request is to be
+// fetched: for a peer that counts on it, of a file that is fetched here anyway.
+func (s *carServer) relayed(r *http.Request, sp span) cid.Cid {
+	spread := s.content.supply.spread
+	dag, err := cid.Decode(r.URL.Query().Get(relayQuery))
+	if err != nil || spread == nil || len(sp.names) > 0 || !spread.reads(sp.root) {
+		return cid.Undef
+	}
+	return dag
 }
 
 // parseSpan reads a request for a CAR of a part of a file.
@@ -84,6 +108,9 @@ type carAnswer struct {
 	blocks []carBlock
 	seen   map[cid.Cid]bool
 	size   int64 // in bytes, of all
+	// relayed is the DAG of which blocks may be missing, and have to be fetched.
+	relayed cid.Cid
+	missing []wanted
 }
 
 // carBlock is a block of a CAR: its bytes, or how many it has on the disk.
@@ -107,13 +134,14 @@ func (a *carAnswer) add(b carBlock) {
 	a.size += int64(len(b.prefix())) + b.size
 }
 
-// plan returns the answer for a span whose blocks are all here.
-func (s *carServer) plan(ctx context.Context, sp span) (*carAnswer, error) {
+// plan returns the answer for a span whose blocks are all here, or those
+// that are no leaves if the others may be fetched.
+func (s *carServer) plan(ctx context.Context, sp span, relayed cid.Cid) (*carAnswer, error) {
 	header, err := headerOfCAR(sp.root)
 	if err != nil {
 		return nil, err
 	}
-	a := &carAnswer{span: sp, header: header, seen: map[cid.Cid]bool{}, size: int64(len(header))}
+	a := &carAnswer{span: sp, header: header, seen: map[cid.Cid]bool{}, size: int64(len(header)), relayed: relayed}
 	c := sp.root
 	for names := sp.names; len(names) > 0; names = names[1:] {
 		nd, ok := s.content.supply.look(ctx, c)
@@ -170,6 +198,11 @@ func (s *carServer) below(ctx context.Context, a *carAnswer, seg segment, start,
 			a.add(carBlock{cid: seg.cid, size: size})
 			return nil
 		}
+		if a.relayed.Defined() && size <= maxBlock && !a.seen[seg.cid] && s.content.supply.denied(seg.cid) == nil {
+			a.missing = append(a.missing, wanted{seg.cid, place{start: start, end: start + size}})
+			a.add(carBlock{cid: seg.cid, size: size})
+			return nil
+		}
 	}
 	return s.node(ctx, a, seg.cid, start, depth+1)
 }
@@ -186,17 +219,33 @@ func headerOfCAR(root cid.Cid) ([]byte, error) {
 	return append(binary.AppendUvarint(nil, uint64(len(header))), header...), nil
 }
 
-// send writes the answer. Whoever takes nothing of it for long is given up.
-func (s *carServer) send(w http.ResponseWriter, a *carAnswer) error {
-	patience := http.NewResponseController(w)
+// send writes the answer, and fetches what is missing for it. Whoever takes
+// nothing of it for long is given up.
+func (s *carServer) send(ctx context.Context, w http.ResponseWriter, a *carAnswer) error {
+	var fetching *retrieval
+	if len(a.missing) > 0 {
+		fetching = newRetrieval(ctx, s.content, a.relayed)
+		defer fetching.close()
+		fetching.ask(batch{wanted: a.missing, span: a.span, direct: true, relay: true})
+	}
 	if _, err := w.Write(a.header); err != nil {
 		return err
 	}
+	patience := http.NewResponseController(w)
 	for _, b := range a.blocks {
-		if err := patience.SetWriteDeadline(time.Now().Add(serveStall)); err != nil {
-			return err
+		if fetching != nil && b.data == nil && !s.content.onDisk(b.cid) {
+			if err := patience.Flush(); err != nil {
+				return err
+			}
+			nd, err := fetching.get(single(b.cid), false)
+			if err != nil {
+				return err
+			}
+			if nd != nil {
+				b.data = nd.RawData()
+			}
 		}
-		if _, err := w.Write(b.prefix()); err != nil {
+		if err := patience.SetWriteDeadline(time.Now().Add(serveStall)); err != nil {
 			return err
 		}
 		if err := s.block(w, b); err != nil {
@@ -207,7 +256,13 @@ func (s *carServer) send(w http.ResponseWriter, a *carAnswer) error {
 }
 
 func (s *carServer) block(w io.Writer, b carBlock) error {
+	if _, err := w.Write(b.prefix()); err != nil {
+		return err
+	}
 	if b.data != nil {
+		if int64(len(b.data)) != b.size {
+			return errShort
+		}
 		_, err := w.Write(b.data)
 		return err
 	}

@@ -37,10 +37,10 @@ func TestPeersGetTheSameCAR(t *testing.T) {
 	for _, s := range shapes() {
 		t.Run(s.name, func(t *testing.T) {
 			root, data := s.build(t, n.dag)
-			short := serveGateway(t, &carServer{n.content, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			short := serveGateway(t, newCARServer(n.content, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Long-Way", "yes")
 				good.ServeHTTP(w, r)
-			})})
+			})))
 			for _, at := range [][2]int{{0, 1}, {0, len(data)}, {len(data) / 2, len(data)/2 + 1}, {len(data) / 3, len(data) / 2}, {len(data) - 1, len(data)}} {
 				if at[1] <= at[0] || at[0] < 0 {
 					continue
@@ -71,7 +71,7 @@ func TestPeersGoTheLongWay(t *testing.T) {
 	n := startNode(t, loopback(t.TempDir()))
 	dir := addDir(t, n, randomBytes(14, 3<<20))
 	long := 0
-	s := &carServer{n.content, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { long++ })}
+	s := newCARServer(n.content, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { long++ }))
 	suffix := "&dag-scope=entity&entity-bytes=0:99&car-order=dfs&car-dups=n"
 	for i, q := range []string{
 		"/ipfs/" + absent("this").String() + "?format=car" + suffix,

@@ -68,7 +68,7 @@ func (p *httpPeers) source(id peer.ID) *supplier {
 		return s
 	}
 	s := &supplier{
-		name: "peer " + id.String(), label: peerLabel, base: "http://" + id.String(), order: afterGateways,
+		peer: id.String(), name: "peer " + id.String(), label: peerLabel, base: "http://" + id.String(), order: afterGateways,
 		client: &http.Client{
 			Transport:     peerTransport{p.host, id},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -55,6 +55,9 @@ func (j *job) run() {
 		defer func() { j.supply.slots.give(time.Since(begun)) }()
 	}
 	j.settle()
+	if j.supply.spread != nil && !j.relay {
+		j.leader = j.supply.spread.leader(j.trail.dag, j.span)
+	}
 	r := &race{job: j, tried: map[*supplier]bool{}, ended: make(chan attempt)}
 	j.fail(r.run())
 }
@@ -62,7 +65,7 @@ func (j *job) run() {
 // run returns why what is still missing does not come.
 func (r *race) run() error {
 	r.next()
-	late := time.NewTimer(hedgeAfter)
+	late := time.NewTimer(r.patience(hedgeAfter))
 	defer late.Stop()
 	for r.streaming() || len(r.left()) > 0 {
 		if r.running == 0 {
@@ -74,12 +77,12 @@ func (r *race) run() error {
 		case <-r.ctx.Done():
 			return errDropped
 		case <-r.came:
-			late.Reset(slowAfter)
+			late.Reset(r.patience(slowAfter))
 		case a := <-r.ended:
 			r.settled(a)
 		case <-late.C:
 			r.hedge()
-			late.Reset(slowAfter)
+			late.Reset(r.patience(slowAfter))
 		}
 	}
 	return errDropped
@@ -91,9 +94,17 @@ func (r *race) streaming() bool {
 	return r.running > 1 || r.running == 1 && !r.exchange
 }
 
+// patience is how long the sources may take, given how long one may that has it.
+func (r *race) patience(usual time.Duration) time.Duration {
+	if r.leader != nil && r.tried[r.leader] && r.running == 1 {
+		return relayAfter
+	}
+	return usual
+}
+
 // next asks one more source, or the exchange when there is none.
 func (r *race) next() {
-	if s := r.trail.best(r.tried); s != nil && r.running < maxRacing {
+	if s := r.best(); s != nil && r.running < maxRacing {
 		r.tried[s] = true
 		r.seenAll += s.received.Load()
 		r.start(s, func() error { return r.stream(s) })
@@ -104,6 +115,14 @@ func (r *race) next() {
 		r.supply.log.Debug("asking the exchange", "for", r.span.query())
 		r.start(nil, r.ask)
 	}
+}
+
+// best returns the source to ask next, first the one that fetches it for us.
+func (r *race) best() *supplier {
+	if r.leader != nil && !r.tried[r.leader] && r.leader.usable(time.Now()) {
+		return r.leader
+	}
+	return r.trail.best(r.tried)
 }
 
 func (r *race) start(s *supplier, do func() error) {
@@ -140,6 +159,9 @@ func (r *race) settled(a attempt) {
 	if a.source == nil {
 		r.exchange, r.refused = false, a.err
 	} else {
+		if a.source == r.leader && errors.Is(a.err, errAbsent) {
+			r.supply.spread.left(r.trail.dag, a.source.peer)
+		}
 		if errors.Is(a.err, errIncapable) || errors.Is(a.err, errExcess) {
 			delete(r.tried, a.source) // it may know single blocks
 		}

@@ -66,6 +66,15 @@ func (f *file) readAhead(l run, until int64) {
 		f.retrieve().ask(b)
 	}
 	w.to = to
+	f.count()
+}
+
+// count tells that all of the file is read here, until it is closed.
+func (f *file) count() {
+	if s := f.content.supply.spread; s != nil && !f.counted {
+		f.counted = true
+		s.read(f.c, 1)
+	}
 }
 
 func (f *file) maxWindow() int64 {
@@ -111,7 +120,8 @@ func (f *file) addTo(parts []batch, r run, to int64) []batch {
 		end = min(end, to)
 	}
 	if n := len(parts); n > 0 {
-		if last := &parts[n-1]; last.span.to == r.start && end-last.span.from <= partSize {
+		// The parts are the same for everybody, whatever each has already.
+		if last := &parts[n-1]; last.span.to == r.start && (end-1)/partSize == last.span.from/partSize {
 			last.wanted = append(last.wanted, w)
 			last.span.to = end
 			return parts

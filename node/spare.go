@@ -19,6 +19,7 @@ func (s *supply) claim(missing []wanted) {
 func (s *supply) newJob(t *trail, b batch) *job {
 	s.metrics.retrievals.Inc()
 	j := newJob(s, t, b.span)
+	j.relay = b.relay
 	if b.idle {
 		j.idle, s.spare[j] = true, true
 		return j

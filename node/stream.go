@@ -60,7 +60,11 @@ func (j *job) stream(s *supplier) error {
 
 // car asks for a span.
 func (j *job) car(w *watch, sp span) error {
-	body, err := w.source.get(w.ctx, sp.query(), carType+"; version=1; order=dfs; dups=n")
+	query := sp.query()
+	if w.source == j.leader {
+		query += "&" + relayQuery + "=" + j.trail.dag.String()
+	}
+	body, err := w.source.get(w.ctx, query, carType+"; version=1; order=dfs; dups=n")
 	if err != nil {
 		return err
 	}

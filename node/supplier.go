@@ -52,6 +52,7 @@ func (e *busyError) Error() string {
 // supplier is a source that answers the requests of the trustless gateway: an HTTP
 // gateway, or a peer. It is safe for concurrent use.
 type supplier struct {
+	peer  string // its ID, "" for what is no peer
 	name  string // for people: the host or the peer ID, without credentials
 	label string // for metrics
 	// order is which of the sources not known to have a DAG is asked first.

@@ -27,6 +27,8 @@ type batch struct {
 	// direct says that a reader waits for it now, and idle that no reader has
 	// asked for it yet.
 	direct, idle bool
+	// relay says that it is for a peer that counts on us to fetch it.
+	relay bool
 }
 
 // wanted is a block and where it lies in the span of its batch.
@@ -58,6 +60,7 @@ type supply struct {
 	session func(context.Context) ipld.NodeGetter
 	// sources are those that stream; nil means none.
 	sources func() []*supplier
+	spread  *spread // nil means that there are no peers
 	denied  func(cid.Cid) error
 	learn   func(ipld.Node)
 	// timeout is how long nothing may come before a reader gives up.

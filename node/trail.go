@@ -25,6 +25,7 @@ const (
 // safe for concurrent use.
 type trail struct {
 	supply *supply
+	dag    cid.Cid
 
 	mu      sync.Mutex
 	readers int
@@ -48,7 +49,7 @@ func (s *supply) follow(dag cid.Cid) *trail {
 	defer s.mu.Unlock()
 	t, ok := s.trails.Get(dag)
 	if !ok {
-		t = &trail{supply: s, notes: map[*supplier]note{}}
+		t = &trail{supply: s, dag: dag, notes: map[*supplier]note{}}
 		s.trails.Add(dag, t)
 	}
 	t.mu.Lock()
