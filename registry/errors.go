@@ -26,6 +26,9 @@ const (
 	codeUnsupported     = "UNSUPPORTED"
 )
 
+// errHeadLimit is why the context of a HEAD has ended.
+var errHeadLimit = errors.New("the time for a HEAD is over")
+
 // apiError is an error as the client reads it.
 type apiError struct {
 	status  int
@@ -113,6 +116,10 @@ func malformedCode(what kind) string {
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return
+	}
+	if errors.Is(context.Cause(r.Context()), errHeadLimit) && image.ClassOf(err) == 0 {
+		err = &image.Error{Class: image.Unavailable, Op: "answer a HEAD within " + h.headLimit.String(), Err: err,
+			Hint: "a GET waits for as long as something arrives"}
 	}
 	h.observer.failed(err)
 	e := apiErrorOf(err)

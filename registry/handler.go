@@ -1,8 +1,10 @@
 package registry
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +23,9 @@ type Options struct {
 	Mirror *Mirror
 	// Metrics is where the request metrics are registered; nil nowhere.
 	Metrics prometheus.Registerer
+	// HeadLimit is how long a HEAD may take in all, however much arrives; 0
+	// is for ever. A GET is bounded by what its images are.
+	HeadLimit time.Duration
 }
 
 type handler struct {
@@ -29,6 +34,8 @@ type handler struct {
 	mirror   *Mirror
 	log      *slog.Logger
 	observer *observer
+	// headLimit is Options.HeadLimit.
+	headLimit time.Duration
 }
 
 // New returns the distribution API, read side, for images. It answers GET and
@@ -37,7 +44,8 @@ func New(images Images, o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{images: images, names: o.Names, mirror: o.Mirror, log: o.Log, observer: newObserver(o)}
+	h := &handler{images: images, names: o.Names, mirror: o.Mirror, log: o.Log,
+		observer: newObserver(o), headLimit: o.HeadLimit}
 	r := chi.NewRouter()
 	r.Use(h.observer.observe, readOnly)
 	r.NotFound(h.answer(func(*http.Request) (responder, error) {
@@ -84,6 +92,8 @@ func (h *handler) answer(ask func(*http.Request) (responder, error)) http.Handle
 		if ns := r.URL.Query().Get("ns"); isHost(ns) {
 			w.Header().Set("OCI-Namespace", ns)
 		}
+		r, cancel := h.bound(r)
+		defer cancel()
 		res, err := ask(r)
 		if err != nil {
 			h.refuse(w, r, err)
@@ -91,6 +101,16 @@ func (h *handler) answer(ask func(*http.Request) (responder, error)) http.Handle
 		}
 		res.respond(w, r)
 	}
+}
+
+// bound bounds a HEAD: what asks by HEAD decides by it what to do, and has no
+// use for bytes that still come.
+func (h *handler) bound(r *http.Request) (*http.Request, context.CancelFunc) {
+	if r.Method != http.MethodHead || h.headLimit == 0 {
+		return r, func() {}
+	}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), h.headLimit, errHeadLimit)
+	return r.WithContext(ctx), cancel
 }
 
 // route turns a URL into a question and finds out whom it is for: an image by

@@ -356,6 +356,19 @@ func (i *waiting) Blob(ctx context.Context, _ image.Path, _ digest.Digest) (*ima
 	return nil, ctx.Err()
 }
 
+// A HEAD ends in its own time, even if something still arrives.
+func TestHeadIsBounded(t *testing.T) {
+	images := &waiting{asked: make(chan struct{}), stopped: make(chan struct{})}
+	srv := httptest.NewServer(registry.New(images, registry.Options{HeadLimit: 50 * time.Millisecond}))
+	defer srv.Close()
+	w := start(t, plain)
+	res, _ := do(t, "HEAD", srv.URL+strings.TrimPrefix(w.path("blobs/%s", digest.FromBytes(layer)), w.url))
+	if res.StatusCode != http.StatusGatewayTimeout || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%s, Retry-After %q", res.Status, res.Header.Get("Retry-After"))
+	}
+	<-images.stopped
+}
+
 func TestACancelledClientStopsItsWork(t *testing.T) {
 	images := &waiting{asked: make(chan struct{}), stopped: make(chan struct{})}
 	w := start(t, func(image.Source) registry.Images { return images })

@@ -100,6 +100,9 @@ func start(ctx context.Context, s *config.Settings, log *slog.Logger, metrics pr
 	return node.Open(ctx, o)
 }
 
+// headGrace lets a HEAD for which nothing arrives say so in the words of the node.
+const headGrace = 500 * time.Millisecond
+
 // expose serves the node to its clients.
 func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics prometheus.Registerer, log *slog.Logger) error {
 	images := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log})
@@ -109,8 +112,9 @@ func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics p
 	}
 	here := image.NewResolver(n.Here(), n.Datastore(), image.ResolverOptions{Log: log})
 	handler := registry.New(images, registry.Options{Log: log, Metrics: metrics,
-		Names:  image.NewNames(n, n.Datastore(), log),
-		Mirror: &registry.Mirror{Kept: image.NewKept(n, here, log), Here: here, Names: names},
+		Names:     image.NewNames(n, n.Datastore(), log),
+		Mirror:    &registry.Mirror{Kept: image.NewKept(n, here, log), Here: here, Names: names},
+		HeadLimit: s.FetchTimeout + headGrace,
 	})
 	d.serve(registry.NewServer(handler, log), bound(open.registry)...)
 	if len(open.api) > 0 {
