@@ -1,0 +1,238 @@
+package pin
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+// State says how much of an image is here.
+type State string
+
+// The states.
+const (
+	// Incomplete: it is to be kept, and something of it is missing.
+	Incomplete State = "incomplete"
+	// Kept: every block of it is here and pinned.
+	Kept State = "kept"
+)
+
+// Image is an entry of the ledger.
+type Image struct {
+	Root cid.Cid `json:"root"`
+	// Rest is the path below the root; "" for the root itself.
+	Rest string `json:"path,omitempty"`
+	// Name is what people call it.
+	Name string `json:"name"`
+	Form string `json:"form,omitempty"`
+	// Ref, Platforms and Manifests are what was selected of it; see
+	// image.Selection.
+	Ref       string          `json:"ref,omitempty"`
+	Platforms []string        `json:"platforms,omitempty"`
+	Manifests []digest.Digest `json:"manifests,omitempty"`
+	// Whole says that all below the root is kept, by one recursive pin.
+	Whole bool  `json:"whole"`
+	State State `json:"state"`
+	// Explicit images were asked for by name; the others were pulled, and
+	// make room when there is none.
+	Explicit bool `json:"explicit"`
+	// Size is the sum in bytes of the distinct manifests and blobs.
+	Size  int64     `json:"size"`
+	Added time.Time `json:"added"`
+	// Pulled is when it was last pulled, or added if it never was.
+	Pulled time.Time `json:"pulled"`
+	// Missing are the blobs that have not come, of an image that is
+	// Incomplete, and Problem is why.
+	Missing []Blob `json:"missing,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	// Checked is the last verification; nil when there was none.
+	Checked *Check `json:"checked,omitempty"`
+}
+
+// Blob is a blob by its digest, and its size in bytes.
+type Blob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+}
+
+// Check is what a verification found.
+type Check struct {
+	When time.Time `json:"when"`
+	// Blocks is how many were read, and Damaged and Repaired how many of them
+	// were not what their CIDs say and how many of those came anew.
+	Blocks   int64  `json:"blocks"`
+	Damaged  int64  `json:"damaged"`
+	Repaired int64  `json:"repaired"`
+	Problem  string `json:"problem,omitempty"`
+}
+
+// Path is where the image is.
+func (i *Image) Path() image.Path { return image.Path{Root: i.Root, Rest: i.Rest} }
+
+// id is the name of the image's records.
+func (i *Image) id() string { return idOf(i.Path()) }
+
+func idOf(p image.Path) string {
+	if p.Rest == "" {
+		return p.Root.String()
+	}
+	return p.Root.String() + "~" + url.PathEscape(p.Rest)
+}
+
+// Part is a file or directory of an image's closure.
+type Part struct {
+	CID  cid.Cid `json:"cid"`
+	Mode Mode    `json:"mode"`
+	// Size is that of the file in bytes, 0 for what is no blob.
+	Size int64 `json:"size,omitempty"`
+	// Digest is that of the blob; "" for what is none, or has several in it.
+	Digest digest.Digest `json:"digest,omitempty"`
+}
+
+// The prefixes of the keys. A reference is a key alone: of a part, and below
+// it of the image that needs it.
+const (
+	imageKeys = "/pins/image"
+	partKeys  = "/pins/part"
+	refKeys   = "/pins/ref"
+)
+
+// Ledger is the record of the images that are kept. Its methods may be called
+// side by side, but of those that change one image one at a time.
+type Ledger struct{ store Store }
+
+// NewLedger returns the ledger in a store.
+func NewLedger(s Store) *Ledger { return &Ledger{s} }
+
+// Get returns the image at a path, nil if the ledger does not have it.
+func (l *Ledger) Get(ctx context.Context, p image.Path) (*Image, error) {
+	data, err := l.store.Get(ctx, imageKeys+"/"+idOf(p))
+	if err != nil || data == nil {
+		return nil, err
+	}
+	return parseImage(data)
+}
+
+func parseImage(data []byte) (*Image, error) {
+	i := &Image{}
+	if err := json.Unmarshal(data, i); err != nil {
+		return nil, fmt.Errorf("read a record of the ledger of images: %w", err)
+	}
+	return i, nil
+}
+
+// All returns the images, the one added first at the beginning.
+func (l *Ledger) All(ctx context.Context) ([]*Image, error) {
+	var all []*Image
+	for e, err := range l.store.Scan(ctx, imageKeys) {
+		if err != nil {
+			return nil, err
+		}
+		i, err := parseImage(e.Value)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b *Image) int {
+		return cmp.Or(a.Added.Compare(b.Added), strings.Compare(a.id(), b.id()))
+	})
+	return all, nil
+}
+
+// Update changes nothing but the record of an image.
+func (l *Ledger) Update(ctx context.Context, i *Image) error {
+	return l.change(ctx, i, nil)
+}
+
+func (l *Ledger) change(ctx context.Context, i *Image, changes map[string][]byte) error {
+	data, err := json.Marshal(i)
+	if err != nil {
+		return err
+	}
+	all := map[string][]byte{imageKeys + "/" + i.id(): data}
+	for k, v := range changes {
+		all[k] = v
+	}
+	return l.store.Commit(ctx, all)
+}
+
+// Parts returns the closure of an image, none while it is not known.
+func (l *Ledger) Parts(ctx context.Context, p image.Path) ([]Part, error) {
+	var parts []Part
+	data, err := l.store.Get(ctx, partKeys+"/"+idOf(p))
+	if err != nil || data == nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &parts); err != nil {
+		return nil, fmt.Errorf("read the parts of %s in the ledger of images: %w", p, err)
+	}
+	return parts, nil
+}
+
+// record writes an image and its parts, and returns those of its parts before
+// that it has no more.
+func (l *Ledger) record(ctx context.Context, i *Image, parts []Part) (gone []Part, err error) {
+	before, err := l.Parts(ctx, i.Path())
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(parts)
+	if err != nil {
+		return nil, err
+	}
+	id := i.id()
+	changes := map[string][]byte{partKeys + "/" + id: data}
+	for _, p := range before {
+		changes[refKey(p.CID, id)] = nil
+	}
+	for _, p := range parts {
+		changes[refKey(p.CID, id)] = []byte(p.Mode)
+	}
+	for _, p := range before {
+		if changes[refKey(p.CID, id)] == nil {
+			gone = append(gone, p)
+		}
+	}
+	return gone, l.change(ctx, i, changes)
+}
+
+func refKey(c cid.Cid, id string) string { return refKeys + "/" + c.String() + "/" + id }
+
+// remove forgets an image.
+func (l *Ledger) remove(ctx context.Context, i *Image) (parts []Part, err error) {
+	if parts, err = l.Parts(ctx, i.Path()); err != nil {
+		return nil, err
+	}
+	id := i.id()
+	changes := map[string][]byte{imageKeys + "/" + id: nil, partKeys + "/" + id: nil}
+	for _, p := range parts {
+		changes[refKey(p.CID, id)] = nil
+	}
+	return parts, l.store.Commit(ctx, changes)
+}
+
+// Needed reports whether an image of the ledger has the part, and how the
+// images that do want it pinned: Recursive if any of them does.
+func (l *Ledger) Needed(ctx context.Context, c cid.Cid) (Mode, bool, error) {
+	var mode Mode
+	for e, err := range l.store.Scan(ctx, refKeys+"/"+c.String()) {
+		if err != nil {
+			return "", false, err
+		}
+		if m := Mode(e.Value); mode == "" || mode == Covered || m == Recursive {
+			mode = m
+		}
+	}
+	return mode, mode != "", nil
+}
