@@ -40,6 +40,7 @@ type content struct {
 	opened *openFiles
 	// prefetches are stopped with the node.
 	prefetches *prefetches
+	inUse      *usage
 	buffers    sync.Pool // of *[minSendfile]byte
 
 	// unavailable counts what ended in an error of that class.
@@ -64,7 +65,7 @@ func newContent(dag ipld.DAGService, session func(context.Context) ipld.NodeGett
 	}
 	c := &content{
 		dag: dag, supply: newSupply(session, fetchTimeout), leafPath: leafPath, fetchTimeout: fetchTimeout,
-		pages: newPageCache(), files: files, opened: newOpenFiles(), prefetches: newPrefetches(),
+		pages: newPageCache(), files: files, opened: newOpenFiles(), prefetches: newPrefetches(), inUse: newUsage(),
 	}
 	c.supply.learn = c.learn
 	return c

@@ -18,11 +18,11 @@ import (
 // recordsKey is the prefix of our own records in the repository's datastore.
 const recordsKey = "/ipfs-registry"
 
-func ownRecords(ds datastore.Batching) datastore.Datastore {
+func ownRecords(ds datastore.Batching) datastore.Batching {
 	return namespace.Wrap(ds, datastore.NewKey(recordsKey))
 }
 
-func memoryRecords() datastore.Datastore {
+func memoryRecords() datastore.Batching {
 	return dssync.MutexWrap(datastore.NewMapDatastore())
 }
 

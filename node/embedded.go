@@ -44,6 +44,7 @@ type embedded struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 	background sync.WaitGroup
+	collecting chan struct{} // has room for the one collection of garbage
 }
 
 func openEmbedded(ctx context.Context, o Options) (*embedded, error) {
@@ -61,7 +62,7 @@ func openEmbedded(ctx context.Context, o Options) (*embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{options: o, repo: newOverlaidRepo(r, o.SwarmKeyFile), newest: newest}
+	e := &embedded{options: o, repo: newOverlaidRepo(r, o.SwarmKeyFile), newest: newest, collecting: make(chan struct{}, 1)}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := e.start(ctx); err != nil {
 		e.abandon()

@@ -43,11 +43,13 @@ func (f *file) open(names []string) error {
 	if c.Type() != cid.Raw && c.Type() != cid.DagProtobuf {
 		return &image.NotFileError{Path: f.path, Kind: codecName(c)}
 	}
+	f.content.inUse.add(c)
+	f.c = c
 	root, err := f.page(whole(c, nil))
 	if err != nil {
 		return f.notRoot(err)
 	}
-	f.c, f.root = c, root
+	f.root = root
 	if f.path.Rest != "" {
 		f.content.files.Add(f.path, c)
 	}
@@ -170,6 +172,9 @@ func (f *file) WriteNTo(w io.Writer, n int64) (int64, error) {
 
 // Close ends the retrieval of what was asked ahead.
 func (f *file) Close() error {
+	if !f.closed && f.c.Defined() {
+		f.content.inUse.remove(f.c)
+	}
 	f.closed = true
 	if f.counted {
 		f.counted = false

@@ -23,6 +23,8 @@ type loader struct {
 	ctx     context.Context
 	op      string
 	path    image.Path
+	// met, where there is one, is told of the shards of directories.
+	met func(cid.Cid)
 
 	idle      bool       // nobody has asked for it yet
 	retrieval *retrieval // nil until a block is not at hand

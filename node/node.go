@@ -24,7 +24,7 @@ type Node struct {
 	// here is the content that is on the disk.
 	here    *content
 	api     coreiface.CoreAPI
-	records datastore.Datastore
+	records datastore.Batching
 	options Options
 	close   func() error
 }

@@ -58,6 +58,7 @@ func registerPlugin(p plugin.Plugin) error {
 // denylists directory and of the machine's (IPIP-383), as any Kubo does.
 func blockContent(info core.FXNodeInfo) ([]fx.Option, error) {
 	return append(info.FXOptions,
+		fx.Decorate(withBarrier),
 		fx.Provide(newBlocker),
 		fx.Decorate(blocking.WrapBlockService),
 		fx.Decorate(blocking.WrapNameSystem),

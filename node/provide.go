@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/ipfs/boxo/blockservice"
-	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/boxo/exchange/offline"
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/mfs"
@@ -54,16 +53,12 @@ func setProvide(c *config.Config, mode string) {
 // publish pins root last: as long as it is not pinned, the publishing has not
 // happened, and what is pinned of it is what a repetition would pin.
 func (e *embedded) publish(ctx context.Context, name string, root cid.Cid, parts []cid.Cid) error {
-	ds := e.node.Repo.Datastore()
-	if err := ds.Sync(ctx, blockstore.BlockPrefix); err != nil {
-		return fmt.Errorf("sync blocks: %w", err)
-	}
-	// flatfs leaves the writing to the kernel; see its "sync" setting.
-	if err := syncFilesystem(e.node.Repo.Path()); err != nil {
-		return fmt.Errorf("sync blocks: %w", err)
+	defer e.repo.barrier.hold()()
+	if err := e.syncBlocks(ctx); err != nil {
+		return err
 	}
 	for _, c := range append(parts[:len(parts):len(parts)], root) {
-		if err := e.pin(ctx, c, name); err != nil {
+		if err := e.pin(ctx, c, ownPins+name); err != nil {
 			return fmt.Errorf("pin %s: %w", c, err)
 		}
 	}

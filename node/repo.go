@@ -146,6 +146,7 @@ type overlaidRepo struct {
 	swarmKey string
 	// blocker is set while the node starts.
 	blocker *nopfs.Blocker
+	barrier *barrier // likewise
 }
 
 func newOverlaidRepo(r repo.Repo, swarmKey string) *overlaidRepo {

@@ -95,7 +95,12 @@ type shardGetter struct {
 	loader *loader
 }
 
-func (g shardGetter) Get(_ context.Context, c cid.Cid) (ipld.Node, error) { return g.loader.node(c) }
+func (g shardGetter) Get(_ context.Context, c cid.Cid) (ipld.Node, error) {
+	if g.loader.met != nil {
+		g.loader.met(c)
+	}
+	return g.loader.node(c)
+}
 
 func (l *loader) absent(name string, why error) error {
 	return &image.Error{Class: image.NotFound, Op: fmt.Sprintf("%s %s: find %q", l.op, l.path, name), Err: why}

@@ -34,6 +34,7 @@ func (n *Node) ControlHandler() http.Handler {
 	mux.HandleFunc("POST "+publishPath, n.servePublish)
 	mux.HandleFunc("POST "+resolveNamePath, n.serveResolveName)
 	mux.HandleFunc("POST "+publishNamePath, n.servePublishName)
+	mux.HandleFunc("POST "+holdPath, n.serveHold)
 	return mux
 }
 
@@ -80,7 +81,7 @@ func (e *embedded) kuboRPC() http.Handler {
 	if err != nil {
 		return refuse(http.StatusInternalServerError, err.Error())
 	}
-	return handler
+	return e.holding(handler)
 }
 
 // allow passes on requests with these parameters only, and those that no

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 const (
 	publishPath    = "/ipfs-registry/v0/publish"
+	holdPath       = "/ipfs-registry/v0/hold"
 	maxPublication = 16 << 20 // bytes of JSON
 	maxAnswer      = 64 << 10 // bytes of an answer that are read back
 )
@@ -62,6 +64,46 @@ func callDaemon(ctx context.Context, client *http.Client, call string, question 
 		return nil, fmt.Errorf("the daemon could not: %s", strings.TrimSpace(string(answer)))
 	}
 	return answer, err
+}
+
+// serveHold holds the barrier until the client closes its connection, or goes.
+func (n *Node) serveHold(w http.ResponseWriter, r *http.Request) {
+	release, err := n.Hold(r.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer release()
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // if it fails, so has the request
+	<-r.Context().Done()
+}
+
+func requestHold(ctx context.Context, client *http.Client) (release func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon"+holdPath, http.NoBody)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		err = errors.New(resp.Status)
+	}
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("ask the daemon not to collect garbage meanwhile: %w", err)
+	}
+	return func() { cancel(); _ = resp.Body.Close() }, nil
+}
+
+// holding holds the barrier while next works: it adds first and pins later.
+func (e *embedded) holding(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer e.repo.barrier.hold()()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // publishAdded remembers and announces what a call of next, which is Kubo's

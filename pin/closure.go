@@ -89,7 +89,7 @@ func (l *lister) add(p Part) {
 		l.parts = append(l.parts, p)
 		return
 	}
-	if had := &l.parts[i]; had.Digest != p.Digest {
+	if had := &l.parts[i]; p.Digest != "" && had.Digest != p.Digest {
 		had.Digest = "" // a file with several blobs in it
 		had.Size += p.Size
 	}

@@ -62,7 +62,7 @@ func TestArrows(t *testing.T) {
 		"registry": {"image"},
 		"publish":  {"image"},
 		"pin":      {"image"},
-		"node":     {"image", "publish"},
+		"node":     {"image", "publish", "pin"},
 	}
 	for _, p := range packages(t) {
 		from := room(p.ImportPath)

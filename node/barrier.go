@@ -1,0 +1,121 @@
+package node
+
+import (
+	"context"
+	"sync"
+
+	"github.com/ipfs/boxo/blockstore"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"github.com/ipfs/kubo/core/node"
+	"github.com/ipfs/kubo/repo"
+)
+
+// mark names a block by the end of its hash: short, so that the marks of many
+// blocks take little memory, and long enough that no two blocks share one.
+type mark [16]byte
+
+func markOf(c cid.Cid) mark {
+	var m mark
+	hash := c.Hash()
+	copy(m[:], hash[max(0, len(hash)-len(m)):])
+	return m
+}
+
+// barrier is the node's blocks, all of whose users come through here. While
+// somebody holds it, it notes every block that is read, looked for or written:
+// those a garbage collection leaves alone, however it came to its decision.
+//
+// So nobody who adds blocks has to wait for a collection, and no collection for
+// them: who writes blocks first and pins them later holds the barrier from
+// before the first write until after the pinning.
+type barrier struct {
+	blockstore.Blockstore
+	// gate is held for reading by each operation, and for writing by who
+	// begins to hold, so that no operation is under way unnoticed, and by who
+	// removes blocks.
+	gate sync.RWMutex
+
+	mu      sync.Mutex
+	holders int
+	touched map[mark]struct{} // nil while nobody holds
+}
+
+// withBarrier puts a barrier in front of the blocks of a repository.
+func withBarrier(bs node.BaseBlocks, r repo.Repo) node.BaseBlocks {
+	b := &barrier{Blockstore: bs}
+	if ours, ok := r.(*overlaidRepo); ok {
+		ours.barrier = b
+	}
+	return b
+}
+
+// hold begins to note what is touched. The caller calls release once.
+func (b *barrier) hold() (release func()) {
+	b.gate.Lock()
+	defer b.gate.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.holders++; b.touched == nil {
+		b.touched = map[mark]struct{}{}
+	}
+	return sync.OnceFunc(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.holders--; b.holders == 0 {
+			b.touched = nil
+		}
+	})
+}
+
+// enter begins an operation on a block; the caller calls leave.
+func (b *barrier) enter(c cid.Cid) (leave func()) {
+	b.gate.RLock()
+	b.touch(c)
+	return b.gate.RUnlock
+}
+
+func (b *barrier) touch(c cid.Cid) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.touched != nil {
+		b.touched[markOf(c)] = struct{}{}
+	}
+}
+
+func (b *barrier) isTouched(c cid.Cid) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.touched[markOf(c)]
+	return ok
+}
+
+// Get implements blockstore.Blockstore, as do the others.
+func (b *barrier) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	defer b.enter(c)()
+	return b.Blockstore.Get(ctx, c)
+}
+
+func (b *barrier) Has(ctx context.Context, c cid.Cid) (bool, error) {
+	defer b.enter(c)()
+	return b.Blockstore.Has(ctx, c)
+}
+
+func (b *barrier) GetSize(ctx context.Context, c cid.Cid) (int, error) {
+	defer b.enter(c)()
+	return b.Blockstore.GetSize(ctx, c)
+}
+
+func (b *barrier) Put(ctx context.Context, block blocks.Block) error {
+	defer b.enter(block.Cid())()
+	return b.Blockstore.Put(ctx, block)
+}
+
+func (b *barrier) PutMany(ctx context.Context, all []blocks.Block) error {
+	b.gate.RLock()
+	defer b.gate.RUnlock()
+	for _, block := range all {
+		b.touch(block.Cid())
+	}
+	return b.Blockstore.PutMany(ctx, all)
+}

@@ -1,0 +1,30 @@
+//go:build unix
+
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipfs-registry/ipfs-registry/pin"
+)
+
+// Usage implements pin.Blocks.
+func (n *Node) Usage(ctx context.Context) (pin.Usage, error) {
+	e, err := n.embedded("look how full the disk is")
+	if err != nil {
+		return pin.Usage{}, err
+	}
+	used, err := e.size(ctx)
+	if err != nil {
+		return pin.Usage{}, err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(e.node.Repo.Path(), &fs); err != nil {
+		return pin.Usage{}, fmt.Errorf("look how full the disk of %s is: %w", e.node.Repo.Path(), err)
+	}
+	block := uint64(fs.Bsize) //nolint:unconvert // its type is another on other systems
+	return pin.Usage{Blocks: used, Free: uint64(fs.Bavail) * block, Total: uint64(fs.Blocks) * block}, nil //nolint:unconvert // likewise
+}
