@@ -26,6 +26,9 @@ func (s *Settings) finish(environ []string) error {
 	if slices.Equal(s.Bootstrap, []string{"public"}) {
 		s.Bootstrap = nil
 	}
+	if s.PolicyServe == "list" && s.PolicyList == "" {
+		return errors.New("read the setting policy.serve: list serves what a file lists, and there is none; name it with policy.list")
+	}
 	if err := s.contradictions(); err != nil {
 		return err
 	}
@@ -46,6 +49,7 @@ func (s *Settings) contradictions() error {
 		{"ipfs-address", "offline", s.IPFSAddress != "" && s.Offline},
 		{"ipfs-address", "gateway", s.IPFSAddress != "" && len(s.Gateways) > 0},
 		{"ipfs-address", "peer", s.IPFSAddress != "" && len(s.Peers) > 0},
+		{"ipfs-address", "policy.serve", s.IPFSAddress != "" && s.PolicyServe == "pinned"},
 		{"ipfs-address", "api", s.IPFSAddress != "" && s.API != ""},
 	} {
 		if c.clash {

@@ -34,7 +34,7 @@ type Option struct {
 }
 
 // Flag is the name of the flag, without dashes.
-func (o Option) Flag() string { return strings.ReplaceAll(o.Name, ".", "-") }
+func (o Option) Flag() string { return strings.NewReplacer(".", "-", "_", "-").Replace(o.Name) }
 
 // Env is the name of the environment variable.
 func (o Option) Env() string {

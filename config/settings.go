@@ -38,6 +38,15 @@ type Settings struct {
 	// an equals sign between them.
 	NamesDNS    []string
 	MirrorNames []string
+	PinOnPull   string
+	PinRetain   time.Duration
+	// PinQuota and MaxImageSize are sizes; see [Bytes].
+	PinQuota     string
+	MaxImageSize string
+	PolicyServe  string
+	// PolicyList is empty when nothing is listed.
+	PolicyList  string
+	GCWatermark int
 
 	ContainerdAddress string
 	Namespace         string

@@ -4,7 +4,7 @@ import "slices"
 
 // table is the one place that knows a setting. Each row is bound to its field.
 func table(s *Settings) []Option {
-	return slices.Concat(general(s), serving(s), network(s), names(s), elsewhere(s))
+	return slices.Concat(general(s), serving(s), network(s), names(s), keeping(s), elsewhere(s))
 }
 
 // general are the settings of every verb.
@@ -45,7 +45,7 @@ func serving(s *Settings) []Option {
 // network are the settings of the node, for the verbs that may need one.
 func network(s *Settings) []Option {
 	serve := []string{"serve"}
-	nodes := []string{"serve", "pull", "resolve"}
+	nodes := []string{"serve", "pull", "resolve", "pin"}
 	return []Option{
 		{Name: "offline", field: &s.Offline, Verbs: nodes, Default: "false",
 			Doc:     "Serve what the repository and the gateways given have, without any libp2p host.",

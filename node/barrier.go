@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"syscall"
 
 	"github.com/ipfs/boxo/blockstore"
 	blocks "github.com/ipfs/go-block-format"
@@ -35,6 +37,8 @@ type barrier struct {
 	// begins to hold, so that no operation is under way unnoticed, and by who
 	// removes blocks.
 	gate sync.RWMutex
+	// full is told that the disk is.
+	full func()
 
 	mu      sync.Mutex
 	holders int
@@ -43,7 +47,7 @@ type barrier struct {
 
 // withBarrier puts a barrier in front of the blocks of a repository.
 func withBarrier(bs node.BaseBlocks, r repo.Repo) node.BaseBlocks {
-	b := &barrier{Blockstore: bs}
+	b := &barrier{Blockstore: bs, full: func() {}}
 	if ours, ok := r.(*overlaidRepo); ok {
 		ours.barrier = b
 	}
@@ -108,7 +112,7 @@ func (b *barrier) GetSize(ctx context.Context, c cid.Cid) (int, error) {
 
 func (b *barrier) Put(ctx context.Context, block blocks.Block) error {
 	defer b.enter(block.Cid())()
-	return b.Blockstore.Put(ctx, block)
+	return b.wrote(b.Blockstore.Put(ctx, block))
 }
 
 func (b *barrier) PutMany(ctx context.Context, all []blocks.Block) error {
@@ -117,5 +121,13 @@ func (b *barrier) PutMany(ctx context.Context, all []blocks.Block) error {
 	for _, block := range all {
 		b.touch(block.Cid())
 	}
-	return b.Blockstore.PutMany(ctx, all)
+	return b.wrote(b.Blockstore.PutMany(ctx, all))
+}
+
+// wrote passes on how a write ended.
+func (b *barrier) wrote(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		b.full()
+	}
+	return err
 }

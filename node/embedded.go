@@ -127,6 +127,9 @@ func (e *embedded) startNode(cfg *config.Config) error {
 		return startError(r.Path(), err)
 	}
 	r.config.Store(cfg)
+	if e.options.DiskFull != nil {
+		r.barrier.full = e.options.DiskFull
+	}
 	e.node = node
 	return nil
 }

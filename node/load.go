@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/verifcid"
@@ -150,6 +151,9 @@ func (l *loader) failed(c cid.Cid, err error) error {
 		return err
 	case l.ctx.Err() != nil:
 		return fmt.Errorf("%s %s: %w", l.op, l.path, l.ctx.Err())
+	case errors.Is(err, syscall.ENOSPC):
+		return l.fail(0, fmt.Errorf("the disk of the repository is full: block %s: %w", c, err),
+			"make room on it; the daemon removes what nothing needs by itself, try again then")
 	case errors.Is(err, errStalled):
 		return l.unavailable(c, errors.New(l.retrieve().progress()),
 			"pin it on a node that stays online, add a --peer that has it, or a --gateway")

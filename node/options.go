@@ -78,6 +78,9 @@ type Options struct {
 	// FetchTimeout is how long nothing may arrive before a retrieval fails; 0
 	// means 30 s.
 	FetchTimeout time.Duration
+	// DiskFull is called, and must not wait, when a block could not be written
+	// for want of room; nil means nobody is to know.
+	DiskFull func()
 	// Log gets the node's own messages; nil means none.
 	Log *slog.Logger
 	// Metrics gets the node's collectors; nil means none.

@@ -143,6 +143,16 @@ func newRemoteNode(ctx context.Context, r *remote, o Options) (*Node, error) {
 	return n, n.finish()
 }
 
+// Daemon returns a client of the control socket of our daemon, whose node n is;
+// false if n is no other process's, or not one of ours.
+func (n *Node) Daemon() (*http.Client, bool) {
+	r, ok := n.backing.(*remote)
+	if !ok || !r.ours {
+		return nil, false
+	}
+	return r.client, true
+}
+
 func (r *remote) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

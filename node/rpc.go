@@ -1,12 +1,14 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"github.com/ipfs/kubo/commands"
 	"github.com/ipfs/kubo/core"
 	"github.com/ipfs/kubo/core/corehttp"
@@ -42,8 +44,9 @@ func (n *Node) ControlHandler() http.Handler {
 // stargz-snapshotter use: POST of /api/v0/add, /api/v0/cat and
 // /api/v0/files/stat with the parameters they use. Anything else is refused,
 // and so is everything that comes from a browser. What is added this way counts
-// as published.
-func (n *Node) APIHandler() http.Handler {
+// as published. admit refuses to hand out files, by their CIDs; nil refuses
+// none.
+func (n *Node) APIHandler(admit func(context.Context, cid.Cid) error) http.Handler {
 	e, ok := n.backing.(*embedded)
 	if !ok {
 		return refuse(http.StatusNotFound, errNotEmbedded.Error())
@@ -51,7 +54,7 @@ func (n *Node) APIHandler() http.Handler {
 	kubo := e.kuboRPC()
 	mux := http.NewServeMux()
 	for call, params := range apiCalls() {
-		handler := kubo
+		handler := admitting(admit, kubo)
 		if call == "/api/v0/add" {
 			handler = e.publishAdded(kubo)
 		}
@@ -94,6 +97,28 @@ func allow(params []string, next http.Handler) http.Handler {
 		}
 		for name, values := range r.URL.Query() {
 			if err := checkParam(params, name, values); err != nil {
+				refuse(http.StatusForbidden, err.Error()).ServeHTTP(w, r)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// admitting refuses a question about a file that admit refuses. The argument is
+// an /ipfs/<CID> path.
+func admitting(admit func(context.Context, cid.Cid) error, next http.Handler) http.Handler {
+	if admit == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, arg := range r.URL.Query()["arg"] {
+			name, _, _ := strings.Cut(strings.TrimPrefix(arg, "/ipfs/"), "/")
+			c, err := cid.Decode(name)
+			if err == nil {
+				err = admit(r.Context(), cid.NewCidV1(c.Type(), c.Hash()))
+			}
+			if err != nil {
 				refuse(http.StatusForbidden, err.Error()).ServeHTTP(w, r)
 				return
 			}

@@ -66,7 +66,7 @@ func post(t *testing.T, target string) (int, string) {
 
 func TestAPIAnswersWhatTheClientsAsk(t *testing.T) {
 	n := startNode(t, loopback(t.TempDir()))
-	server := httptest.NewServer(n.APIHandler())
+	server := httptest.NewServer(n.APIHandler(nil))
 	defer server.Close()
 	const data = "hello world\n"
 	want := merkledag.NewRawNode([]byte(data)).Cid()
@@ -96,7 +96,7 @@ func TestAPIAnswersWhatTheClientsAsk(t *testing.T) {
 
 func TestAPIAddWithoutPinIsNotPublished(t *testing.T) {
 	n := startNode(t, loopback(t.TempDir()))
-	server := httptest.NewServer(n.APIHandler())
+	server := httptest.NewServer(n.APIHandler(nil))
 	defer server.Close()
 	if status, body := answer(t, addRequest(t, server.URL, "pin=false&cid-version=1", "x")); status != http.StatusOK {
 		t.Fatal(status, body)
@@ -109,7 +109,7 @@ func TestAPIAddWithoutPinIsNotPublished(t *testing.T) {
 
 func TestAPIRefusesEverythingElse(t *testing.T) {
 	n := startNode(t, loopback(t.TempDir()))
-	server := httptest.NewServer(n.APIHandler())
+	server := httptest.NewServer(n.APIHandler(nil))
 	defer server.Close()
 	root := absent("x").String()
 	for name, test := range map[string]struct {

@@ -2,6 +2,7 @@ package pin
 
 import (
 	"context"
+	"slices"
 
 	"github.com/ipfs/go-cid"
 
@@ -16,14 +17,15 @@ type Resolver interface {
 
 // Closure returns the parts of an image: what has to be pinned, and how, for
 // every block of it to stay. Where the DAG of the root is all of it, that is
-// one Recursive part, the root, and the rest is Covered.
-func Closure(ctx context.Context, r Resolver, b Blocks, p image.Path, s image.Selection) (*image.Closure, []Part, error) {
+// one Recursive part, the root, and the rest is Covered; and with all, what
+// else is below the root is kept too. The parts are never none.
+func Closure(ctx context.Context, r Resolver, b Blocks, p image.Path, s image.Selection, all bool) (*image.Closure, []Part, error) {
 	c, err := r.Closure(ctx, p, s)
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &lister{blocks: b, whole: c.Whole, at: map[cid.Cid]int{}}
-	if c.Whole {
+	l := &lister{blocks: b, root: p.Root, at: map[cid.Cid]int{}}
+	if l.below = c.Whole || all; l.below {
 		l.add(Part{CID: p.Root, Mode: Recursive})
 	}
 	for _, blob := range c.Blobs {
@@ -47,7 +49,8 @@ func Closure(ctx context.Context, r Resolver, b Blocks, p image.Path, s image.Se
 // lister lists parts, each once.
 type lister struct {
 	blocks Blocks
-	whole  bool
+	root   cid.Cid
+	below  bool // all below the root is kept anyway
 	parts  []Part
 	at     map[cid.Cid]int
 }
@@ -58,8 +61,8 @@ func (l *lister) file(ctx context.Context, p image.Path, part Part) error {
 	if err != nil {
 		return err
 	}
-	l.dirs(steps[:len(steps)-1])
-	part.CID, part.Mode = steps[len(steps)-1], Recursive
+	l.dirs(p, steps[:len(steps)-1])
+	part.CID, part.Mode = steps[len(steps)-1], l.mode(p, Recursive)
 	l.add(part)
 	return nil
 }
@@ -69,20 +72,25 @@ func (l *lister) dir(ctx context.Context, p image.Path) error {
 	if err != nil {
 		return err
 	}
-	l.dirs(steps)
+	l.dirs(p, steps)
 	return nil
 }
 
-func (l *lister) dirs(cids []cid.Cid) {
+func (l *lister) dirs(p image.Path, cids []cid.Cid) {
 	for _, c := range cids {
-		l.add(Part{CID: c, Mode: Direct})
+		l.add(Part{CID: c, Mode: l.mode(p, Direct)})
 	}
 }
 
-func (l *lister) add(p Part) {
-	if l.whole && len(l.parts) > 0 {
-		p.Mode = Covered
+// mode is m for what no other part reaches.
+func (l *lister) mode(p image.Path, m Mode) Mode {
+	if l.below && p.Root == l.root {
+		return Covered
 	}
+	return m
+}
+
+func (l *lister) add(p Part) {
 	i, there := l.at[p.CID]
 	if !there {
 		l.at[p.CID] = len(l.parts)
@@ -93,4 +101,9 @@ func (l *lister) add(p Part) {
 		had.Digest = "" // a file with several blobs in it
 		had.Size += p.Size
 	}
+}
+
+// whole reports whether the first of the parts reaches all the others.
+func whole(parts []Part) bool {
+	return parts[0].Mode == Recursive && !slices.ContainsFunc(parts[1:], func(p Part) bool { return p.Mode != Covered })
 }

@@ -16,4 +16,5 @@ type Images interface {
 	Blob(ctx context.Context, p image.Path, dgst digest.Digest) (*image.Content, error)
 	Referrers(ctx context.Context, p image.Path, dgst digest.Digest) ([]ocispec.Descriptor, error)
 	Tags(ctx context.Context, p image.Path) ([]string, error)
+	Knows(p image.Path, dgst digest.Digest) bool
 }

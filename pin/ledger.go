@@ -46,11 +46,15 @@ type Image struct {
 	// Explicit images were asked for by name; the others were pulled, and
 	// make room when there is none.
 	Explicit bool `json:"explicit"`
+	// Pushed images were made here.
+	Pushed bool `json:"pushed,omitempty"`
 	// Size is the sum in bytes of the distinct manifests and blobs.
 	Size  int64     `json:"size"`
 	Added time.Time `json:"added"`
 	// Pulled is when it was last pulled, or added if it never was.
 	Pulled time.Time `json:"pulled"`
+	// Has are the digests of the manifests and indexes that are kept.
+	Has []digest.Digest `json:"has,omitempty"`
 	// Missing are the blobs that have not come, of an image that is
 	// Incomplete, and Problem is why.
 	Missing []Blob `json:"missing,omitempty"`
@@ -121,6 +125,28 @@ func (l *Ledger) Get(ctx context.Context, p image.Path) (*Image, error) {
 		return nil, err
 	}
 	return parseImage(data)
+}
+
+// keptAt returns the image that is Kept at a path: one of the very path, or all
+// that is below its root; nil if there is none.
+func (l *Ledger) keptAt(ctx context.Context, p image.Path) (*Image, error) {
+	i, err := l.Get(ctx, p)
+	if err != nil || i != nil && i.State == Kept {
+		return i, err
+	}
+	for e, err := range l.store.Scan(ctx, refKeys+"/"+p.Root.String()) {
+		if err != nil {
+			return nil, err
+		}
+		data, err := l.store.Get(ctx, imageKeys+e.Key[strings.LastIndexByte(e.Key, '/'):])
+		if err != nil || data == nil {
+			return nil, err
+		}
+		if i, err := parseImage(data); err != nil || i.State == Kept && i.Whole && i.Root == p.Root {
+			return i, err
+		}
+	}
+	return nil, nil
 }
 
 func parseImage(data []byte) (*Image, error) {
@@ -235,4 +261,41 @@ func (l *Ledger) Needed(ctx context.Context, c cid.Cid) (Mode, bool, error) {
 		}
 	}
 	return mode, mode != "", nil
+}
+
+// Size is how many bytes the blobs of all images have, those of several images
+// counted once.
+func (l *Ledger) Size(ctx context.Context) (int64, error) {
+	seen, size := map[cid.Cid]bool{}, int64(0)
+	for e, err := range l.store.Scan(ctx, partKeys) {
+		if err != nil {
+			return 0, err
+		}
+		var parts []Part
+		if err := json.Unmarshal(e.Value, &parts); err != nil {
+			return 0, fmt.Errorf("read the ledger of images: %w", err)
+		}
+		for _, p := range parts {
+			if !seen[p.CID] {
+				seen[p.CID] = true
+				size += p.Size
+			}
+		}
+	}
+	return size, nil
+}
+
+// ImagesOf returns the roots of the images that have the part.
+func (l *Ledger) ImagesOf(ctx context.Context, c cid.Cid) ([]cid.Cid, error) {
+	var roots []cid.Cid
+	for e, err := range l.store.Scan(ctx, refKeys+"/"+c.String()) {
+		if err != nil {
+			return nil, err
+		}
+		root, _, _ := strings.Cut(e.Key[strings.LastIndexByte(e.Key, '/')+1:], "~")
+		if c, err := cid.Decode(root); err == nil {
+			roots = append(roots, c)
+		}
+	}
+	return roots, nil
 }

@@ -62,6 +62,9 @@ type Blocks interface {
 	// root, and no request in flight. roots is asked once. With dry it only
 	// counts.
 	Collect(ctx context.Context, roots func(context.Context) ([]cid.Cid, error), dry bool) (Freed, error)
+	// Hold keeps whatever is read or added from now on from garbage collection
+	// until release is called: it is for those who add first and pin later.
+	Hold(ctx context.Context) (release func(), err error)
 	// Usage says how many bytes the blocks take, and the size and the free
 	// bytes of the file system that they are on.
 	Usage(ctx context.Context) (Usage, error)

@@ -6,7 +6,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/ipfs-registry/ipfs-registry/pin"
 )
 
 // drainLimit is how long requests in flight may go on after SIGTERM; well under
@@ -17,9 +20,27 @@ const drainLimit = 8 * time.Second
 type daemon struct {
 	servers []*http.Server
 	failed  chan error
+	// keeper is nil as long as nothing is kept, and endKeeping ends it.
+	keeper     atomic.Pointer[pin.Keeper]
+	endKeeping func()
 }
 
-func newDaemon() *daemon { return &daemon{failed: make(chan error, 1)} }
+func newDaemon() *daemon {
+	return &daemon{failed: make(chan error, 1), endKeeping: func() {}}
+}
+
+// keep runs a keeper until endKeeping.
+func (d *daemon) keep(k *pin.Keeper) {
+	d.keeper.Store(k)
+	d.endKeeping = keep(k)
+}
+
+// diskFull has room made.
+func (d *daemon) diskFull() {
+	if k := d.keeper.Load(); k != nil {
+		k.Wake()
+	}
+}
 
 // serve serves ls, which it closes, until drain or a failure of one of them.
 func (d *daemon) serve(s *http.Server, ls ...net.Listener) {

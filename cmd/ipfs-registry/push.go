@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipfs-registry/ipfs-registry/config"
+	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/node"
+	"github.com/ipfs-registry/ipfs-registry/pin"
 	"github.com/ipfs-registry/ipfs-registry/publish"
 )
 
@@ -87,7 +90,7 @@ func (c *cli) push(cmd *cobra.Command, source string, f *pushFlags) error {
 		return misread(err)
 	}
 	defer func() { _ = src.Close() }() // only read
-	result, err := c.publish(cmd.Context(), s, log, func(ctx context.Context, n *node.Node, o publish.PushOptions) (publish.Result, error) {
+	result, err := c.publish(cmd.Context(), s, log, cmp.Or(f.name, source), func(ctx context.Context, n *node.Node, o publish.PushOptions) (publish.Result, error) {
 		o.Format, o.Chunker, o.Platforms, o.Name, o.Schema1 = f.format, publish.Chunker(f.chunker), platforms, f.name, f.schema1
 		if into.Defined() {
 			o.Into = &publish.Base{Source: n, Root: into}
@@ -106,15 +109,28 @@ func (c *cli) push(cmd *cobra.Command, source string, f *pushFlags) error {
 
 // publish pushes into the node. With no daemon the node has no host: what is
 // published then is announced when a daemon next serves the repository.
-func (c *cli) publish(ctx context.Context, s *config.Settings, log *slog.Logger, push func(context.Context, *node.Node, publish.PushOptions) (publish.Result, error)) (publish.Result, error) {
+func (c *cli) publish(ctx context.Context, s *config.Settings, log *slog.Logger, name string, push func(context.Context, *node.Node, publish.PushOptions) (publish.Result, error)) (publish.Result, error) {
 	n, err := c.open(ctx, s, log, local)
 	if err != nil {
 		return publish.Result{}, err
 	}
 	defer c.close(n)
+	release, err := n.Hold(ctx)
+	if err != nil {
+		return publish.Result{}, err
+	}
+	defer release()
 	progress, end := progressTo(c.err)
 	defer end()
-	return push(ctx, n, publish.PushOptions{Progress: progress})
+	result, err := push(ctx, n, publish.PushOptions{Progress: progress})
+	if err != nil || s.IPFSAddress != "" {
+		return result, err
+	}
+	// What was pushed is kept as if it had been pinned, by whoever has the ledger.
+	_, err = c.service(s, n, log).Add(ctx, pin.Request{
+		Path: image.Path{Root: result.Root, Rest: result.Repository}, Name: name, Pushed: true,
+	}, nil)
+	return result, err
 }
 
 func newPushed(r publish.Result, listen string) pushed {

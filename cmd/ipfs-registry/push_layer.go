@@ -19,7 +19,7 @@ func (c *cli) pushLayer(cmd *cobra.Command, f *pushFlags) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.publish(cmd.Context(), s, log, func(ctx context.Context, n *node.Node, o publish.PushOptions) (publish.Result, error) {
+	result, err := c.publish(cmd.Context(), s, log, f.layer, func(ctx context.Context, n *node.Node, o publish.PushOptions) (publish.Result, error) {
 		o.Chunker, o.Name = publish.Chunker(f.chunker), f.name
 		return publish.PushLayer(ctx, f.layer, n, o)
 	})

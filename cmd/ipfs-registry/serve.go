@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 	"github.com/ipfs-registry/ipfs-registry/config"
 	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/node"
+	"github.com/ipfs-registry/ipfs-registry/pin"
 	"github.com/ipfs-registry/ipfs-registry/registry"
 )
 
@@ -54,7 +56,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	admin := registry.NewAdmin(readiness(&ready), prometheus.Gatherers{metrics, prometheus.DefaultGatherer})
 	d.serve(registry.NewServer(admin, log), open.admin...)
 
-	n, err := start(ctx, s, log, metrics)
+	n, err := start(ctx, s, log, metrics, d.diskFull)
 	if err != nil {
 		d.drain(0)
 		return err
@@ -91,9 +93,9 @@ func readiness(n *atomic.Pointer[node.Node]) func(context.Context) error {
 }
 
 // start returns the node that the daemon serves from.
-func start(ctx context.Context, s *config.Settings, log *slog.Logger, metrics prometheus.Registerer) (*node.Node, error) {
+func start(ctx context.Context, s *config.Settings, log *slog.Logger, metrics prometheus.Registerer, diskFull func()) (*node.Node, error) {
 	o := nodeOptions(s, log)
-	o.Metrics = metrics
+	o.Metrics, o.DiskFull = metrics, diskFull
 	if s.IPFSAddress != "" {
 		return node.Attach(ctx, s.IPFSAddress, o)
 	}
@@ -111,9 +113,11 @@ func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics p
 		return misuse(err)
 	}
 	here := image.NewResolver(n.Here(), n.Datastore(), image.ResolverOptions{Log: log})
-	handler := registry.New(images, registry.Options{Log: log, Metrics: metrics,
+	keeper := keeper(s, n, images, log)
+	guard := keeper.Guard(images)
+	handler := registry.New(guard, registry.Options{Log: log, Metrics: metrics,
 		Names:     image.NewNames(n, n.Datastore(), log),
-		Mirror:    &registry.Mirror{Kept: image.NewKept(n, here, log), Here: here, Names: names},
+		Mirror:    &registry.Mirror{Kept: image.NewKept(n, here, log), Here: keeper.Guard(here), Names: names},
 		HeadLimit: s.FetchTimeout + headGrace,
 	})
 	d.serve(registry.NewServer(handler, log), bound(open.registry)...)
@@ -121,7 +125,7 @@ func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics p
 		if err := n.WriteAPIFile(open.api[0].Addr()); err != nil {
 			return err
 		}
-		d.serve(registry.NewServer(n.APIHandler(), log), bound(open.api)...)
+		d.serve(registry.NewServer(n.APIHandler(guard.AdmitFile), log), bound(open.api)...)
 	}
 	if s.IPFSAddress != "" {
 		return nil // verbs reach that node the same way as we do
@@ -130,7 +134,11 @@ func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics p
 	if err != nil {
 		return err
 	}
-	d.serve(registry.NewServer(n.ControlHandler(), log), control)
+	d.keep(keeper)
+	mux := http.NewServeMux()
+	mux.Handle(pin.RPCPrefix, pin.Handler(keeper))
+	mux.Handle("/", n.ControlHandler())
+	d.serve(registry.NewServer(mux, log), control)
 	return nil
 }
 
@@ -176,6 +184,7 @@ func (d *daemon) stop(n *node.Node, log *slog.Logger) error {
 	if cut := d.drain(drainLimit); cut > 0 {
 		log.Warn("cut off requests that were still in flight", "after", time.Since(began))
 	}
+	d.endKeeping()
 	if err := n.Close(); err != nil {
 		return fmt.Errorf("close the IPFS node: %w", err)
 	}

@@ -1,0 +1,209 @@
+package pin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+// Options say what a Keeper keeps besides what it is asked for by name.
+type Options struct {
+	// OnPull keeps what is pulled.
+	OnPull bool
+	// Retain is how long an image that was pulled is kept after its last pull;
+	// 0 means for good.
+	Retain time.Duration
+	// Quota is how many bytes the images may have together, what they share
+	// counted once; 0 means any number. Those pulled least recently make room.
+	Quota int64
+	// MaxImageSize is how many bytes an image may have to be kept; 0 means any
+	// number.
+	MaxImageSize int64
+	// Watermark is the percentage of the disk in use above which room is made;
+	// 0 means never.
+	Watermark int
+	// Policy admits what may be kept; nil admits everything.
+	Policy *Policy
+	// Log gets what no caller can be told; nil discards it.
+	Log *slog.Logger
+}
+
+// Service is what can be asked about the images that are kept. A [Keeper] is
+// one, and so is a [Client] of one in another process.
+type Service interface {
+	// Add keeps an image and returns when it is kept whole. told, unless it is
+	// nil, is told of the progress now and then. If it fails for what may pass,
+	// the image stays listed as Incomplete.
+	Add(ctx context.Context, r Request, told func(Progress)) (*Image, error)
+	// List returns the images, those added first at the beginning.
+	List(ctx context.Context) ([]*Image, error)
+	// Remove lets go of an image. Its error is NotFound if it is not listed.
+	Remove(ctx context.Context, p image.Path) error
+	// Collect removes the blocks that nothing needs; with dry it only counts.
+	Collect(ctx context.Context, dry bool) (Freed, error)
+}
+
+// Keeper keeps images. It is safe for concurrent use.
+type Keeper struct {
+	images  Resolver
+	blocks  Blocks
+	ledger  *Ledger
+	options Options
+
+	// changing is held by who changes what the ledger and the pins say of
+	// which image needs what, so that the two agree.
+	changing sync.Mutex
+
+	mu     sync.Mutex
+	adding map[string]*addition // by the image's id
+	pulled map[string]*pull     // likewise
+	later  map[string]retry     // likewise
+	wake   chan struct{}        // has room for one
+	runs   bool                 // Run was called
+}
+
+// New returns a Keeper of the images that store has the ledger of.
+func New(images Resolver, blocks Blocks, store Store, o Options) *Keeper {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Keeper{
+		images: images, blocks: blocks, ledger: NewLedger(store), options: o,
+		adding: map[string]*addition{}, pulled: map[string]*pull{}, later: map[string]retry{},
+		wake: make(chan struct{}, 1),
+	}
+}
+
+// Ledger is the record of what is kept.
+func (k *Keeper) Ledger() *Ledger { return k.ledger }
+
+// List implements Service.
+func (k *Keeper) List(ctx context.Context) ([]*Image, error) { return k.ledger.All(ctx) }
+
+// Remove implements Service. An addition of the image under way ends first.
+func (k *Keeper) Remove(ctx context.Context, p image.Path) error {
+	end, err := k.claim(ctx, idOf(p), true)
+	if err != nil {
+		return err
+	}
+	defer end()
+	i, err := k.ledger.Get(ctx, p)
+	if err != nil {
+		return err
+	}
+	if i == nil {
+		return &image.Error{Class: image.NotFound, Op: "let go of " + p.String(),
+			Err: errors.New("it is not kept"), Hint: "see what is by \"ipfs-registry pin ls\""}
+	}
+	return k.drop(ctx, i)
+}
+
+// drop takes an image out of the ledger and removes the pins that nothing else
+// needs. If it ends in between, the next start removes them.
+func (k *Keeper) drop(ctx context.Context, i *Image) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	parts, err := k.ledger.remove(ctx, i)
+	if err != nil {
+		return fmt.Errorf("let go of %s: %w", i.Path(), err)
+	}
+	if err := k.release(ctx, parts); err != nil {
+		return fmt.Errorf("let go of %s: %w", i.Path(), err)
+	}
+	return nil
+}
+
+// release unpins the parts that no image needs a pin of.
+func (k *Keeper) release(ctx context.Context, parts []Part) error {
+	var cids []cid.Cid
+	for _, p := range parts {
+		mode, needed, err := k.ledger.Needed(ctx, p.CID)
+		if err != nil {
+			return err
+		}
+		if !needed || mode == Covered {
+			cids = append(cids, p.CID)
+		}
+	}
+	return k.blocks.Unpin(ctx, cids)
+}
+
+// Collect implements Service. What there is of images that are incomplete
+// stays.
+func (k *Keeper) Collect(ctx context.Context, dry bool) (Freed, error) {
+	return k.blocks.Collect(ctx, k.unfinished, dry)
+}
+
+// unfinished are the roots of what is to be kept and is not pinned yet.
+func (k *Keeper) unfinished(ctx context.Context) ([]cid.Cid, error) {
+	all, err := k.ledger.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var roots []cid.Cid
+	for _, i := range all {
+		if i.State == Kept {
+			continue
+		}
+		roots = append(roots, i.Root)
+		parts, err := k.ledger.Parts(ctx, i.Path())
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range parts {
+			roots = append(roots, p.CID)
+		}
+	}
+	return roots, nil
+}
+
+// addition is an Add under way.
+type addition struct {
+	done   chan struct{}
+	cancel context.CancelFunc // nil while nothing can be cancelled
+}
+
+// claim makes the caller the only one that changes an image, until it calls
+// end. With now it ends the one that does.
+func (k *Keeper) claim(ctx context.Context, id string, now bool) (end func(), err error) {
+	for {
+		k.mu.Lock()
+		other := k.adding[id]
+		if other == nil {
+			mine := &addition{done: make(chan struct{})}
+			k.adding[id] = mine
+			k.mu.Unlock()
+			return func() {
+				k.mu.Lock()
+				delete(k.adding, id)
+				k.mu.Unlock()
+				close(mine.done)
+			}, nil
+		}
+		if now && other.cancel != nil {
+			other.cancel()
+		}
+		k.mu.Unlock()
+		select {
+		case <-other.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// cancellable returns a context that a Remove of the image cancels.
+func (k *Keeper) cancellable(ctx context.Context, id string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.adding[id].cancel = cancel
+	return ctx, cancel
+}

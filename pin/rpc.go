@@ -1,0 +1,191 @@
+package pin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+// RPCPrefix is where a [Handler] answers, for a [Client].
+const RPCPrefix = "/ipfs-registry/v0/pins/"
+
+// maxRequest is how many bytes of JSON a request may have.
+const maxRequest = 16 << 20
+
+// frame is a line of an answer: any number of Progress, and then one with Error
+// or Result.
+type frame struct {
+	Progress json.RawMessage `json:"progress,omitempty"`
+	Result   json.RawMessage `json:"result,omitempty"`
+	Error    *frameError     `json:"error,omitempty"`
+}
+
+type frameError struct {
+	Class image.Class `json:"class"`
+	Text  string      `json:"text"`
+}
+
+// call is the request of a verb of a Service, decoded, on its way to it.
+type call func(ctx context.Context, request []byte, told func(any)) (any, error)
+
+// calls are the verbs of a Service.
+func calls(s Service) map[string]call {
+	return map[string]call{
+		"add": func(ctx context.Context, request []byte, told func(any)) (any, error) {
+			var r Request
+			if err := json.Unmarshal(request, &r); err != nil {
+				return nil, err
+			}
+			return s.Add(ctx, r, func(p Progress) { told(p) })
+		},
+		"ls": func(ctx context.Context, _ []byte, _ func(any)) (any, error) { return s.List(ctx) },
+		"rm": func(ctx context.Context, request []byte, _ func(any)) (any, error) {
+			var p image.Path
+			if err := json.Unmarshal(request, &p); err != nil {
+				return nil, err
+			}
+			return nil, s.Remove(ctx, p)
+		},
+		"gc": func(ctx context.Context, request []byte, _ func(any)) (any, error) {
+			var dry bool
+			if err := json.Unmarshal(request, &dry); err != nil {
+				return nil, err
+			}
+			return s.Collect(ctx, dry)
+		},
+	}
+}
+
+// Handler offers a Service to other processes. Whoever reaches it decides what
+// this host keeps: it is for the daemon's control socket and nothing else.
+func Handler(s Service) http.Handler {
+	all := calls(s)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		do, ok := all[strings.TrimPrefix(r.URL.Path, RPCPrefix)]
+		if !ok || r.Method != http.MethodPost {
+			http.NotFound(w, r)
+			return
+		}
+		answer(w, r, do)
+	})
+}
+
+func answer(w http.ResponseWriter, r *http.Request, do call) {
+	out := &framer{w: w}
+	request, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	var result any
+	if err == nil {
+		result, err = do(r.Context(), request, func(p any) { out.send(func(f *frame) *json.RawMessage { return &f.Progress }, p) })
+	}
+	if err != nil {
+		out.write(frame{Error: &frameError{image.ClassOf(err), err.Error()}})
+		return
+	}
+	out.send(func(f *frame) *json.RawMessage { return &f.Result }, result)
+}
+
+// framer writes frames, each at once. If it fails the client has gone, and so
+// will the context of its request.
+type framer struct {
+	mu sync.Mutex
+	w  http.ResponseWriter
+}
+
+func (f *framer) send(field func(*frame) *json.RawMessage, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		f.write(frame{Error: &frameError{Text: err.Error()}})
+		return
+	}
+	var out frame
+	*field(&out) = data
+	f.write(out)
+}
+
+func (f *framer) write(out frame) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = json.NewEncoder(f.w).Encode(out)
+	_ = http.NewResponseController(f.w).Flush()
+}
+
+// Client is the Service of another process, by its [Handler].
+type Client struct{ http *http.Client }
+
+// NewClient returns a Client that reaches the Handler by c, whatever the host.
+func NewClient(c *http.Client) *Client { return &Client{c} }
+
+// Add implements Service. If ctx ends, what was begun stays listed as
+// Incomplete, and the other process goes on with it later.
+func (c *Client) Add(ctx context.Context, r Request, told func(Progress)) (*Image, error) {
+	i := &Image{}
+	return i, c.call(ctx, "add", r, i, func(data json.RawMessage) {
+		var p Progress
+		if told != nil && json.Unmarshal(data, &p) == nil {
+			told(p)
+		}
+	})
+}
+
+// List implements Service.
+func (c *Client) List(ctx context.Context) ([]*Image, error) {
+	var all []*Image
+	return all, c.call(ctx, "ls", nil, &all, nil)
+}
+
+// Remove implements Service.
+func (c *Client) Remove(ctx context.Context, p image.Path) error {
+	return c.call(ctx, "rm", p, nil, nil)
+}
+
+// Collect implements Service.
+func (c *Client) Collect(ctx context.Context, dry bool) (Freed, error) {
+	var f Freed
+	return f, c.call(ctx, "gc", dry, &f, nil)
+}
+
+// call asks for a verb. result is where the result goes, nil for nowhere.
+func (c *Client) call(ctx context.Context, verb string, request, result any, told func(json.RawMessage)) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon"+RPCPrefix+verb, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return &image.Error{Op: "ask the daemon", Err: errors.New(resp.Status), Hint: "it may be of another version; restart it"}
+	}
+	for d := json.NewDecoder(resp.Body); ; {
+		var f frame
+		if err := d.Decode(&f); err != nil {
+			return fmt.Errorf("ask the daemon: it ended its answer early: %w", err)
+		}
+		switch {
+		case f.Error != nil:
+			return &image.Error{Class: f.Error.Class, Op: "ask the daemon", Err: errors.New(f.Error.Text)}
+		case f.Progress != nil:
+			if told != nil {
+				told(f.Progress)
+			}
+		case result == nil:
+			return nil
+		default:
+			return json.Unmarshal(f.Result, result)
+		}
+	}
+}

@@ -1,0 +1,351 @@
+package pin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+const (
+	// lookEvery is how often a Keeper looks for what there is to do.
+	lookEvery = 15 * time.Second
+	// quiet is how long an image is left alone after its pull, which brings
+	// most of it by itself.
+	quiet = 2 * time.Second
+	// The pauses after the first and after later failures of an image.
+	firstPause, maxPause = 10 * time.Second, 10 * time.Minute
+)
+
+// retry is when an image that is incomplete is tried again.
+type retry struct {
+	at    time.Time
+	pause time.Duration
+}
+
+// pull is what has been pulled of an image lately.
+type pull struct {
+	path      image.Path
+	manifests []digest.Digest
+	last      time.Time
+}
+
+// Run does what nobody waits for, until ctx ends: it goes on with what is
+// incomplete, keeps what was pulled, lets go of what has had its time, and makes
+// room on the disk. It does one thing at a time.
+func (k *Keeper) Run(ctx context.Context) {
+	k.mu.Lock()
+	k.runs = true
+	k.mu.Unlock()
+	k.warn(ctx, "repair the pins of the images that are kept", k.reconcile(ctx))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.wake:
+		case <-timer.C:
+		}
+		timer.Reset(k.round(ctx))
+	}
+}
+
+// Wake makes Run look at once, as when the disk is full.
+func (k *Keeper) Wake() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// round does all there is to do and returns when to look again.
+func (k *Keeper) round(ctx context.Context) time.Duration {
+	k.warn(ctx, "make room on the disk", k.makeRoom(ctx))
+	next := k.keepPulled(ctx)
+	k.warn(ctx, "go on with what is incomplete", k.resume(ctx))
+	k.warn(ctx, "let go of images", k.expire(ctx))
+	return next
+}
+
+func (k *Keeper) warn(ctx context.Context, op string, err error) {
+	if err != nil && ctx.Err() == nil {
+		k.options.Log.Warn("could not "+op, "error", err)
+	}
+}
+
+// reconcile makes the pins those of the ledger: a crash may have come between
+// the two.
+func (k *Keeper) reconcile(ctx context.Context) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	pinned := map[cid.Cid]bool{}
+	var stale []cid.Cid
+	for p, err := range k.blocks.Pins(ctx) {
+		if err != nil {
+			return err
+		}
+		mode, needed, err := k.ledger.Needed(ctx, p.CID)
+		if err != nil {
+			return err
+		}
+		if !needed || mode == Covered {
+			stale = append(stale, p.CID)
+		}
+		pinned[p.CID] = true
+	}
+	if len(stale) > 0 {
+		k.options.Log.Info("removing pins of images that are not kept", "pins", len(stale))
+		if err := k.blocks.Unpin(ctx, stale); err != nil {
+			return err
+		}
+	}
+	all, err := k.ledger.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if err := k.repin(ctx, i, pinned); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repin pins what an image has lost the pins of.
+func (k *Keeper) repin(ctx context.Context, i *Image, pinned map[cid.Cid]bool) error {
+	if i.State != Kept || i.Whole && pinned[i.Root] {
+		return nil
+	}
+	parts, err := k.ledger.Parts(ctx, i.Path())
+	if err != nil || !slices.ContainsFunc(parts, func(p Part) bool { return p.Mode != Covered && !pinned[p.CID] }) {
+		return err
+	}
+	if err := k.blocks.Pin(ctx, parts, i.Name); err != nil {
+		i.State, i.Problem = Incomplete, err.Error()
+		return k.ledger.Update(ctx, i)
+	}
+	return nil
+}
+
+// resume goes on with the images that are incomplete.
+func (k *Keeper) resume(ctx context.Context) error {
+	all, err := k.ledger.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		id := i.id()
+		if i.State == Kept || ctx.Err() != nil || !k.due(id) {
+			continue
+		}
+		_, err := k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
+		k.tried(id, err)
+		if err != nil && ctx.Err() == nil {
+			k.options.Log.Info("an image stays incomplete for now", "image", i.Name, "error", err)
+		} else if err == nil {
+			k.options.Log.Info("an image is kept whole now", "image", i.Name)
+		}
+	}
+	return nil
+}
+
+// due reports whether it is time to try an image again, and nobody does.
+func (k *Keeper) due(id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.adding[id] == nil && time.Now().After(k.later[id].at)
+}
+
+func (k *Keeper) tried(id string, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		delete(k.later, id)
+		return
+	}
+	pause := min(max(2*k.later[id].pause, firstPause), maxPause)
+	k.later[id] = retry{time.Now().Add(pause), pause}
+}
+
+// noteManifest notes that something below a manifest was pulled.
+func (k *Keeper) noteManifest(p image.Path, dgst digest.Digest) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.runs {
+		return
+	}
+	id := idOf(p)
+	if k.pulled[id] == nil {
+		if len(k.pulled) >= maxPulled {
+			return
+		}
+		k.pulled[id] = &pull{path: p}
+		defer k.Wake()
+	}
+	noted := k.pulled[id]
+	noted.manifests = union(noted.manifests, []digest.Digest{dgst})
+	noted.last = time.Now()
+}
+
+// maxPulled bounds the images that wait to be kept.
+const maxPulled = 1024
+
+// keepPulled keeps the images whose pull seems to be over, and returns when the
+// next may be.
+func (k *Keeper) keepPulled(ctx context.Context) time.Duration {
+	next := lookEvery
+	var over []*pull
+	k.mu.Lock()
+	for id, p := range k.pulled {
+		if left := quiet - time.Since(p.last); left > 0 {
+			next = min(next, left)
+			continue
+		}
+		over = append(over, p)
+		delete(k.pulled, id)
+	}
+	k.mu.Unlock()
+	for _, p := range over {
+		k.warn(ctx, "keep what was pulled", k.keepPull(ctx, p))
+	}
+	return next
+}
+
+func (k *Keeper) keepPull(ctx context.Context, p *pull) error {
+	i, err := k.ledger.Get(ctx, p.path)
+	if err != nil {
+		return err
+	}
+	covered := i != nil && (i.State == Incomplete || !slices.ContainsFunc(p.manifests, func(d digest.Digest) bool { return !slices.Contains(i.Has, d) }))
+	if covered {
+		return k.touch(ctx, p)
+	}
+	if !k.options.OnPull {
+		return nil
+	}
+	r := Request{Path: p.path, Manifests: p.manifests, Pulled: true}
+	if i != nil && i.Explicit {
+		return k.touch(ctx, p) // the rest of it was not asked for
+	}
+	_, err = k.Add(ctx, r, nil)
+	return err
+}
+
+// touch notes when an image was pulled.
+func (k *Keeper) touch(ctx context.Context, p *pull) error {
+	end, err := k.claim(ctx, idOf(p.path), false)
+	if err != nil {
+		return err
+	}
+	defer end()
+	i, err := k.ledger.Get(ctx, p.path)
+	if err != nil || i == nil {
+		return err
+	}
+	i.Pulled = p.last.UTC()
+	return k.ledger.Update(ctx, i)
+}
+
+// expire lets go of the images that were pulled too long ago, and of those that
+// are over the quota.
+func (k *Keeper) expire(ctx context.Context) error {
+	if k.options.Retain <= 0 && k.options.Quota <= 0 {
+		return nil
+	}
+	evictable, err := k.evictable(ctx)
+	if err != nil {
+		return err
+	}
+	for len(evictable) > 0 && k.options.Retain > 0 && time.Since(evictable[0].Pulled) > k.options.Retain {
+		if err := k.evict(ctx, evictable[0], "it was not pulled for longer than pin.retain"); err != nil {
+			return err
+		}
+		evictable = evictable[1:]
+	}
+	for k.options.Quota > 0 && len(evictable) > 0 {
+		size, err := k.ledger.Size(ctx)
+		if err != nil || size <= k.options.Quota {
+			return err
+		}
+		if err := k.evict(ctx, evictable[0], "the images take more than pin.quota"); err != nil {
+			return err
+		}
+		evictable = evictable[1:]
+	}
+	return nil
+}
+
+// evictable are the images that were pulled, the least recent first.
+func (k *Keeper) evictable(ctx context.Context) ([]*Image, error) {
+	all, err := k.ledger.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(i *Image) bool { return i.Explicit })
+	slices.SortStableFunc(all, func(a, b *Image) int { return a.Pulled.Compare(b.Pulled) })
+	return all, nil
+}
+
+func (k *Keeper) evict(ctx context.Context, i *Image, why string) error {
+	k.options.Log.Info("letting go of an image", "image", i.Name, "bytes", i.Size, "why", why)
+	err := k.Remove(ctx, i.Path())
+	if image.ClassOf(err) == image.NotFound {
+		return nil
+	}
+	return err
+}
+
+// makeRoom collects garbage while the disk is fuller than it should be, and lets
+// go of what was pulled if that is not enough.
+func (k *Keeper) makeRoom(ctx context.Context) error {
+	full, err := k.isFull(ctx)
+	if err != nil || !full {
+		return err
+	}
+	if err := k.collectLogged(ctx); err != nil {
+		return err
+	}
+	evictable, err := k.evictable(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range evictable {
+		if full, err = k.isFull(ctx); err != nil || !full {
+			return err
+		}
+		if err := k.evict(ctx, i, "the disk is full"); err != nil {
+			return err
+		}
+		if err := k.collectLogged(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) isFull(ctx context.Context) (bool, error) {
+	if k.options.Watermark <= 0 {
+		return false, nil
+	}
+	u, err := k.blocks.Usage(ctx)
+	if err != nil || u.Total == 0 {
+		return false, err
+	}
+	return (u.Total-u.Free)*100 > u.Total*uint64(k.options.Watermark), nil
+}
+
+func (k *Keeper) collectLogged(ctx context.Context) error {
+	began := time.Now()
+	freed, err := k.Collect(ctx, false)
+	if err != nil {
+		return fmt.Errorf("collect garbage: %w", err)
+	}
+	k.options.Log.Info("collected garbage", "blocks", freed.Blocks, "bytes", freed.Bytes, "kept", freed.Kept, "took", time.Since(began))
+	return nil
+}
