@@ -47,7 +47,7 @@ func TestPublishedSurvivesGarbageCollection(t *testing.T) {
 		t.Error("nothing was collected")
 	}
 	for _, c := range []cid.Cid{root, part} {
-		if name := pinName(t, n, c); name != "image" {
+		if name := pinName(t, n, c); name != ownPins+"image" {
 			t.Errorf("%s is pinned as %q", c, name)
 		}
 	}

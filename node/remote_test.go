@@ -63,7 +63,7 @@ func TestDial(t *testing.T) {
 			}
 			useRemote(t, n, daemon)
 			for _, c := range kuboOf(t, daemon).publishedRoots(t) {
-				if pinName(t, daemon, c) != "by remote" {
+				if pinName(t, daemon, c) != ownPins+"by remote" {
 					t.Errorf("%s is not pinned by the daemon", c)
 				}
 			}
@@ -93,7 +93,7 @@ func useRemote(t *testing.T, n, behind *Node) {
 		t.Error(err)
 	}
 	for _, c := range []cid.Cid{root, part} {
-		if got := pinName(t, behind, c); got != "by remote" {
+		if got := pinName(t, behind, c); strings.TrimPrefix(got, ownPins) != "by remote" {
 			t.Errorf("pinned as %q", got)
 		}
 	}

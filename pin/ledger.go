@@ -29,7 +29,7 @@ const (
 
 // Image is an entry of the ledger.
 type Image struct {
-	Root cid.Cid `json:"root"`
+	Root cid.Cid `json:"-"`
 	// Rest is the path below the root; "" for the root itself.
 	Rest string `json:"path,omitempty"`
 	// Name is what people call it.

@@ -95,12 +95,22 @@ func (c *cli) pinRemoveVerb() *cobra.Command {
 		Short: "Let go of an image; what no other needs is removed by the next garbage collection",
 		Args:  arguments("REF"),
 	}
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref, err := reference(args[0])
 		if err != nil {
 			return err
 		}
-		return c.withService(cmd, local, func(ctx context.Context, s pin.Service) error { return s.Remove(ctx, ref.Path) })
+		return c.withService(cmd, local, func(ctx context.Context, s pin.Service) error {
+			if err := s.Remove(ctx, ref.Path); err != nil {
+				return err
+			}
+			removed := map[string]string{"removed": ref.Path.String()}
+			return c.result(*asJSON, removed, func(w io.Writer) error {
+				_, err := fmt.Fprintln(w, removed["removed"])
+				return err
+			})
+		})
 	}
 	return cmd
 }
