@@ -27,7 +27,7 @@ const (
 // the DAGs of roots as far as they are here, the files that are open, and
 // everything that anybody touches while the collection runs. One runs at a
 // time. It fails, having removed nothing, when a block of a pinned DAG is missing.
-func (n *Node) Collect(ctx context.Context, roots func(context.Context) ([]cid.Cid, error), dry bool) (pin.Freed, error) {
+func (n *Node) Collect(ctx context.Context, roots func(context.Context) ([]pin.Part, error), dry bool) (pin.Freed, error) {
 	e, err := n.embedded("collect garbage")
 	if err != nil {
 		return pin.Freed{}, err
@@ -59,20 +59,21 @@ type collection struct {
 	blocks *barrier
 	links  ipld.NodeGetter
 	dry    bool
-	marked map[mark]struct{}
+	// marked are the blocks that are needed, true if what is below them is too.
+	marked map[mark]bool
 	freed  pin.Freed
 }
 
 func newCollection(n *Node, e *embedded, dry bool) *collection {
 	b := e.repo.barrier
 	return &collection{
-		content: n.content, node: e, blocks: b, dry: dry, marked: map[mark]struct{}{},
+		content: n.content, node: e, blocks: b, dry: dry, marked: map[mark]bool{},
 		links: merkledag.NewDAGService(blockservice.New(b.Blockstore, offline.Exchange(b.Blockstore))),
 	}
 }
 
 // mark notes what is needed.
-func (c *collection) mark(ctx context.Context, roots func(context.Context) ([]cid.Cid, error)) error {
+func (c *collection) mark(ctx context.Context, roots func(context.Context) ([]pin.Part, error)) error {
 	for p := range c.node.node.Pinning.RecursiveKeys(ctx, false) {
 		if p.Err != nil {
 			return p.Err
@@ -85,22 +86,41 @@ func (c *collection) mark(ctx context.Context, roots func(context.Context) ([]ci
 		if p.Err != nil {
 			return p.Err
 		}
-		c.marked[markOf(p.Pin.Key)] = struct{}{}
+		c.markOne(p.Pin.Key)
 	}
-	others, err := corerepo.BestEffortRoots(c.node.node)
+	return c.markRoots(ctx, roots)
+}
+
+// markRoots notes what is needed and may have gaps.
+func (c *collection) markRoots(ctx context.Context, roots func(context.Context) ([]pin.Part, error)) error {
+	files, err := corerepo.BestEffortRoots(c.node.node)
 	if err != nil {
 		return err
+	}
+	for _, root := range files {
+		if err := c.walk(ctx, root, pass); err != nil {
+			return err
+		}
 	}
 	more, err := roots(ctx)
 	if err != nil {
 		return err
 	}
-	for _, root := range append(others, more...) {
-		if err := c.walk(ctx, root, pass); err != nil {
+	for _, p := range more {
+		if p.Mode == pin.Direct {
+			c.markOne(p.CID)
+		} else if err := c.walk(ctx, p.CID, pass); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// markOne marks a block alone. That the same bytes are, by another CID, a node
+// with others below it is not forgotten.
+func (c *collection) markOne(k cid.Cid) {
+	m := markOf(k)
+	c.marked[m] = c.marked[m]
 }
 
 // pass is for DAGs that may have gaps.
@@ -117,14 +137,17 @@ func (c *collection) walk(ctx context.Context, root cid.Cid, missing func(cid.Ci
 	for len(todo) > 0 {
 		k := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		m := markOf(k)
-		if _, done := c.marked[m]; done {
+		if k.Type() == cid.Raw {
+			c.markOne(k)
+			continue
+		}
+		if c.marked[markOf(k)] {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		c.marked[m] = struct{}{}
+		c.marked[markOf(k)] = true
 		children, err := c.children(ctx, k)
 		if err != nil {
 			if err := missing(k, err); err != nil {
@@ -139,9 +162,6 @@ func (c *collection) walk(ctx context.Context, root cid.Cid, missing func(cid.Ci
 // children are the CIDs that a block links to: also if it is not here any more,
 // but readers still know what it said.
 func (c *collection) children(ctx context.Context, k cid.Cid) ([]cid.Cid, error) {
-	if k.Type() == cid.Raw {
-		return nil, nil
-	}
 	links, err := ipld.GetLinks(ctx, c.links, k)
 	if err == nil {
 		return cidsOf(links), nil

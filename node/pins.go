@@ -30,6 +30,11 @@ func (n *Node) Pin(ctx context.Context, parts []pin.Part, name string) error {
 	if err != nil {
 		return err
 	}
+	return e.pin(ctx, parts, ownPins+name)
+}
+
+// pin pins in the order of parts.
+func (e *embedded) pin(ctx context.Context, parts []pin.Part, name string) error {
 	defer e.repo.barrier.hold()()
 	for _, p := range parts {
 		if p.Mode == pin.Covered {
@@ -48,7 +53,7 @@ func (n *Node) Pin(ctx context.Context, parts []pin.Part, name string) error {
 		if p.Mode == pin.Covered {
 			continue
 		}
-		if err := e.pinOne(ctx, p, ownPins+name); err != nil {
+		if err := e.pinOne(ctx, p, name); err != nil {
 			return fmt.Errorf("pin %s: %w", p.CID, err)
 		}
 	}
@@ -68,7 +73,8 @@ func (e *embedded) syncBlocks(ctx context.Context) error {
 	return nil
 }
 
-// pinOne pins what is not pinned as much already.
+// pinOne pins what is not pinned as much already. Pinning anew what is pinned,
+// Kubo would remove the pin at first, and a crash might then cost it.
 func (e *embedded) pinOne(ctx context.Context, p pin.Part, name string) error {
 	defer e.node.Blockstore.PinLock(ctx).Unlock(ctx)
 	found, err := e.node.Pinning.CheckIfPinnedWithType(ctx, pinner.Recursive, false, p.CID)
@@ -211,14 +217,13 @@ func (n *Node) Whole(ctx context.Context, c cid.Cid, mode pin.Mode) (bool, error
 // walk looks at every block of a DAG, and calls missing with those that are not
 // here, which may be told only when what is above them is.
 func (e *embedded) walk(ctx context.Context, root cid.Cid, mode pin.Mode, missing func(cid.Cid) error) error {
-	dag, seen, todo := e.localDAG(), map[mark]struct{}{}, []cid.Cid{root}
+	dag, seen, todo := e.localDAG(), cid.NewSet(), []cid.Cid{root}
 	for len(todo) > 0 {
 		c := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if _, done := seen[markOf(c)]; done {
+		if !seen.Visit(c) {
 			continue
 		}
-		seen[markOf(c)] = struct{}{}
 		here, err := e.node.Blockstore.Has(ctx, c)
 		if err == nil && here && c.Type() != cid.Raw && mode != pin.Direct {
 			var links []*ipld.Link

@@ -16,6 +16,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/pin"
 )
 
 // publishedDir is the directory of Kubo's file system (MFS) that remembers what
@@ -53,14 +54,13 @@ func setProvide(c *config.Config, mode string) {
 // publish pins root last: as long as it is not pinned, the publishing has not
 // happened, and what is pinned of it is what a repetition would pin.
 func (e *embedded) publish(ctx context.Context, name string, root cid.Cid, parts []cid.Cid) error {
-	defer e.repo.barrier.hold()()
-	if err := e.syncBlocks(ctx); err != nil {
-		return err
-	}
+	all := []pin.Part{}
 	for _, c := range append(parts[:len(parts):len(parts)], root) {
-		if err := e.pin(ctx, c, ownPins+name); err != nil {
-			return fmt.Errorf("pin %s: %w", c, err)
-		}
+		all = append(all, pin.Part{CID: c, Mode: pin.Recursive})
+	}
+	defer e.repo.barrier.hold()()
+	if err := e.pin(ctx, all, ownPins+name); err != nil {
+		return err
 	}
 	if err := e.remember(ctx, root, parts); err != nil {
 		return fmt.Errorf("remember as published: %w", err)
@@ -73,18 +73,6 @@ func (e *embedded) publish(ctx context.Context, name string, root cid.Cid, parts
 func (e *embedded) localDAG() ipld.DAGService {
 	bs := e.node.Blockstore
 	return merkledag.NewDAGService(blockservice.New(bs, offline.Exchange(bs)))
-}
-
-func (e *embedded) pin(ctx context.Context, c cid.Cid, name string) error {
-	node, err := e.localDAG().Get(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer e.node.Blockstore.PinLock(ctx).Unlock(ctx)
-	if err := e.node.Pinning.Pin(ctx, node, true, name); err != nil {
-		return err
-	}
-	return e.node.Pinning.Flush(ctx)
 }
 
 // remember links root and parts into publishedDir.

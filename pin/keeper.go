@@ -138,27 +138,31 @@ func (k *Keeper) release(ctx context.Context, parts []Part) error {
 // Collect implements Service. What there is of images that are incomplete
 // stays.
 func (k *Keeper) Collect(ctx context.Context, dry bool) (Freed, error) {
-	return k.blocks.Collect(ctx, k.unfinished, dry)
+	return k.blocks.Collect(ctx, k.roots, dry)
 }
 
-// unfinished are the roots of what is to be kept and is not pinned yet.
-func (k *Keeper) unfinished(ctx context.Context) ([]cid.Cid, error) {
+// roots are the parts of all images: of those that are not pinned yet, and of
+// the others in case that a crash cost them a pin.
+func (k *Keeper) roots(ctx context.Context) ([]Part, error) {
 	all, err := k.ledger.All(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var roots []cid.Cid
+	var roots []Part
 	for _, i := range all {
-		if i.State == Kept {
+		if i.State == Kept && i.Whole {
+			roots = append(roots, Part{CID: i.Root, Mode: Recursive})
 			continue
 		}
-		roots = append(roots, i.Root)
+		roots = append(roots, Part{CID: i.Root, Mode: Direct})
 		parts, err := k.ledger.Parts(ctx, i.Path())
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range parts {
-			roots = append(roots, p.CID)
+			if p.Mode != Covered {
+				roots = append(roots, p)
+			}
 		}
 	}
 	return roots, nil

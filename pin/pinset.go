@@ -59,9 +59,9 @@ type Blocks interface {
 	// image.Source.
 	Fetch(ctx context.Context, c cid.Cid, mode Mode) error
 	// Collect removes the blocks that nothing needs: no pin of anybody, no
-	// root, and no request in flight. roots is asked once. With dry it only
-	// counts.
-	Collect(ctx context.Context, roots func(context.Context) ([]cid.Cid, error), dry bool) (Freed, error)
+	// root, which may have gaps, and no request in flight. roots is asked once.
+	// With dry it only counts.
+	Collect(ctx context.Context, roots func(context.Context) ([]Part, error), dry bool) (Freed, error)
 	// Hold keeps whatever is read or added from now on from garbage collection
 	// until release is called: it is for those who add first and pin later.
 	Hold(ctx context.Context) (release func(), err error)

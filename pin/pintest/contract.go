@@ -19,7 +19,7 @@ type Filled interface {
 	imagetest.Adder
 }
 
-func none(context.Context) ([]cid.Cid, error) { return nil, nil }
+func none(context.Context) ([]pin.Part, error) { return nil, nil }
 
 // TestBlocks checks that a node keeps the contract of pin.Blocks. pinOther pins
 // a DAG recursively as somebody else does, and absent is a CID that nobody has.

@@ -203,7 +203,7 @@ func (n *Node) Pins(context.Context) iter.Seq2[pin.Pinned, error] {
 func (n *Node) Hold(context.Context) (func(), error) { return func() {}, nil }
 
 // Collect removes what is neither pinned nor below a root.
-func (n *Node) Collect(ctx context.Context, roots func(context.Context) ([]cid.Cid, error), dry bool) (pin.Freed, error) {
+func (n *Node) Collect(ctx context.Context, roots func(context.Context) ([]pin.Part, error), dry bool) (pin.Freed, error) {
 	more, err := roots(ctx)
 	if err != nil {
 		return pin.Freed{}, err
@@ -218,8 +218,8 @@ func (n *Node) Collect(ctx context.Context, roots func(context.Context) ([]cid.C
 	for c, mode := range n.others {
 		_ = n.each(c, mode, note)
 	}
-	for _, c := range more {
-		_ = n.each(c, pin.Recursive, note)
+	for _, p := range more {
+		_ = n.each(p.CID, p.Mode, note)
 	}
 	var freed pin.Freed
 	for c := range n.local {
