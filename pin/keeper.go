@@ -66,7 +66,6 @@ type Keeper struct {
 	pulled map[string]*pull     // likewise
 	later  map[string]retry     // likewise
 	wake   chan struct{}        // has room for one
-	runs   bool                 // Run was called
 }
 
 // New returns a Keeper of the images that store has the ledger of.

@@ -39,9 +39,6 @@ type pull struct {
 // incomplete, keeps what was pulled, lets go of what has had its time, and makes
 // room on the disk. It does one thing at a time.
 func (k *Keeper) Run(ctx context.Context) {
-	k.mu.Lock()
-	k.runs = true
-	k.mu.Unlock()
 	k.warn(ctx, "repair the pins of the images that are kept", k.reconcile(ctx))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -177,9 +174,6 @@ func (k *Keeper) tried(id string, err error) {
 func (k *Keeper) noteManifest(p image.Path, dgst digest.Digest) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.runs {
-		return
-	}
 	id := idOf(p)
 	if k.pulled[id] == nil {
 		if len(k.pulled) >= maxPulled {

@@ -1,0 +1,217 @@
+package pin_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ipfs/go-cid"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/image/imagetest"
+	"github.com/ipfs-registry/ipfs-registry/pin"
+)
+
+// classes are those of the answers to all questions about a manifest.
+func classes(t *testing.T, images pin.Images, p image.Path, manifest digest.Digest) []image.Class {
+	t.Helper()
+	var found []image.Class
+	for _, ref := range []string{"v1", manifest.String()} {
+		c, err := images.Manifest(t.Context(), p, ref)
+		if err == nil {
+			if data, err := io.ReadAll(c); err != nil || digest.FromBytes(data) != c.Descriptor.Digest {
+				t.Errorf("the manifest has other bytes, %v", err)
+			}
+			c.Close()
+		}
+		found = append(found, image.ClassOf(err))
+	}
+	c, err := images.Blob(t.Context(), p, manifest)
+	if err == nil {
+		c.Close()
+	}
+	_, referrers := images.Referrers(t.Context(), p, manifest)
+	_, tags := images.Tags(t.Context(), p)
+	return append(found, image.ClassOf(err), image.ClassOf(referrers), image.ClassOf(tags))
+}
+
+func expectAll(t *testing.T, what string, got []image.Class, want image.Class) {
+	t.Helper()
+	for _, class := range got {
+		if class != want {
+			t.Errorf("%s: the classes are %v; want %v everywhere", what, got, want)
+			return
+		}
+	}
+}
+
+func TestServePinned(t *testing.T) {
+	h := newHost(pin.Options{Policy: &pin.Policy{Serve: pin.ServePinned}})
+	guard := h.Guard(h.images)
+	root, img := h.layout("layer")
+	p := image.Path{Root: root}
+	expectAll(t, "not pinned", classes(t, guard, p, img.Digest), image.Denied)
+	if len(h.node.Has()) > 0 {
+		t.Error("what is denied was fetched")
+	}
+	h.add(t, pin.Request{Path: p})
+	expectAll(t, "pinned", classes(t, guard, p, img.Digest), 0)
+	if err := guard.AdmitFile(t.Context(), root); err != nil {
+		t.Error(err)
+	}
+	if err := h.Remove(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	expectAll(t, "let go of", classes(t, guard, p, img.Digest), image.Denied)
+	if err := guard.AdmitFile(t.Context(), root); image.ClassOf(err) != image.Denied {
+		t.Errorf("its file gave %v", err)
+	}
+}
+
+// A root on the list admits all below it, a digest what is below that, and a
+// list that cannot be read nothing.
+func TestServeList(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "list")
+	h := newHost(pin.Options{Policy: &pin.Policy{Serve: pin.ServeList, List: list}})
+	guard := h.Guard(h.images)
+	root, amd, arm, _ := h.multi(func(b imagetest.Blobs, index ocispec.Descriptor, more ...ocispec.Descriptor) cid.Cid {
+		return b.Layout(h.node, nil, append(more, imagetest.Tagged(index, "v1"))...)
+	})
+	p := image.Path{Root: root}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expectAll(t, "no list", classes(t, guard, p, arm.Digest), image.Denied)
+	write(root.String())
+	expectAll(t, "its root is listed", classes(t, guard, p, arm.Digest), 0)
+	if _, err := h.Add(t.Context(), pin.Request{Path: p}, nil); err != nil {
+		t.Errorf("keep what is listed: %v", err)
+	}
+	write("# nobody\n")
+	expectAll(t, "nothing is listed", classes(t, guard, p, arm.Digest), image.Denied)
+	write("\n\n" + arm.Digest.String())
+	if got := classes(t, guard, p, arm.Digest); got[0] != image.Denied || got[1]+got[2]+got[3]+got[4] != 0 {
+		t.Errorf("a manifest is listed: the classes are %v; want that its index alone is denied", got)
+	}
+	if got := classes(t, guard, p, amd.Digest); got[0] != image.Denied || got[1] != image.Denied || got[2] != image.Denied {
+		t.Errorf("a manifest beside the one listed: the classes are %v", got)
+	}
+	write(digest.FromString("something else").String())
+	expectAll(t, "another digest is listed", classes(t, guard, p, arm.Digest), image.Denied)
+	if _, err := h.Add(t.Context(), pin.Request{Path: p}, nil); image.ClassOf(err) != image.Denied {
+		t.Errorf("keep what is not listed: %v", err)
+	}
+}
+
+func TestServedImagesHaveASize(t *testing.T) {
+	h := newHost(pin.Options{MaxImageSize: 1000})
+	guard := h.Guard(h.images)
+	small, smallImage := h.layout("small")
+	expectAll(t, "a small image", classes(t, guard, image.Path{Root: small}, smallImage.Digest), 0)
+	large, largeImage := h.layout(string(make([]byte, 1001)))
+	if got := classes(t, guard, image.Path{Root: large}, largeImage.Digest); got[0] != image.Denied || got[1] != image.Denied {
+		t.Errorf("a large image: the classes are %v", got)
+	}
+	if _, err := guard.Blob(t.Context(), image.Path{Root: large}, digest.FromBytes(make([]byte, 1001))); image.ClassOf(err) != image.Denied {
+		t.Errorf("its layer gave %v", err)
+	}
+}
+
+// What is pulled is kept: not what was only looked at, and of several platforms
+// the one pulled.
+func TestOnPull(t *testing.T) {
+	h := newHost(pin.Options{OnPull: true})
+	guard := h.Guard(h.images)
+	root, _, arm, _ := h.multi(func(b imagetest.Blobs, index ocispec.Descriptor, more ...ocispec.Descriptor) cid.Cid {
+		return b.Layout(h.node, nil, append(more, imagetest.Tagged(index, "v1"))...)
+	})
+	looked, lookedImage := h.layout("looked at")
+	noted := false
+	pulled := image.Path{Root: root}
+	h.runUntil(t, func() bool {
+		expectAll(t, "looked at", classes(t, guard, image.Path{Root: looked}, lookedImage.Digest), 0)
+		for _, ref := range []string{"v1", arm.Digest.String()} {
+			if c, err := guard.Manifest(t.Context(), pulled, ref); err != nil {
+				t.Error(err)
+			} else {
+				c.Close()
+			}
+		}
+		if !noted {
+			noted = true
+			if err := readBlob(t, guard, pulled, digest.FromString("for arm64")); err != nil {
+				t.Error(err)
+			}
+		}
+		all := h.list(t)
+		return len(all) == 1 && all[0].State == pin.Kept
+	})
+	i := h.list(t)[0]
+	if i.Root != root || i.Explicit || len(i.Manifests) != 1 || i.Manifests[0] != arm.Digest {
+		t.Errorf("kept: %+v", i)
+	}
+	h.collect(t)
+	if err := h.readable(t, pulled, arm.Digest.String()); err != nil {
+		t.Errorf("after a collection: %v", err)
+	}
+	h.node.Offline = true
+	if err := readBlob(t, h.images, pulled, digest.FromString("for amd64")); image.ClassOf(err) != image.Unavailable {
+		t.Errorf("the platform that was not pulled gave %v; want that it is not here", err)
+	}
+}
+
+// A client has from a handler what the keeper behind it says, errors and all.
+func TestRPC(t *testing.T) {
+	h := newHost(pin.Options{})
+	server := httptest.NewServer(pin.Handler(h.Keeper))
+	defer server.Close()
+	there, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := pin.NewClient(&http.Client{Transport: redirected{there}})
+	root, _ := h.layout("one layer", "and another")
+	p := image.Path{Root: root}
+	var told []pin.Progress
+	i, err := client.Add(t.Context(), pin.Request{Path: p, Name: "by rpc"}, func(p pin.Progress) { told = append(told, p) })
+	if err != nil || i.State != pin.Kept || i.Root != root || i.Name != "by rpc" {
+		t.Errorf("added %+v, %v", i, err)
+	}
+	if n := len(told); n < 2 || told[n-1].Done != told[n-1].Total || told[n-1].BlobsDone != 3 {
+		t.Errorf("told of %+v", told)
+	}
+	if all, err := client.List(t.Context()); err != nil || len(all) != 1 || all[0].Size != i.Size {
+		t.Errorf("listed %+v, %v", all, err)
+	}
+	if err := client.Remove(t.Context(), p); err != nil {
+		t.Error(err)
+	}
+	if err := client.Remove(t.Context(), p); image.ClassOf(err) != image.NotFound {
+		t.Errorf("removed twice: %v; want the class NotFound", err)
+	}
+	would, err := client.Collect(t.Context(), true)
+	if err != nil || would.Blocks == 0 {
+		t.Errorf("would free %+v, %v", would, err)
+	}
+	if did, err := client.Collect(t.Context(), false); err != nil || did != would {
+		t.Errorf("freed %+v, %v; want %+v", did, err, would)
+	}
+}
+
+// redirected sends every request to one server.
+type redirected struct{ to *url.URL }
+
+func (r redirected) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.URL.Host = r.to.Host
+	return http.DefaultTransport.RoundTrip(req)
+}
