@@ -316,4 +316,3 @@ func (w *walk) whole() bool {
 	}
 	return true
 }
-

@@ -119,8 +119,9 @@ func (c *collection) markRoots(ctx context.Context, roots func(context.Context) 
 // markOne marks a block alone. That the same bytes are, by another CID, a node
 // with others below it is not forgotten.
 func (c *collection) markOne(k cid.Cid) {
-	m := markOf(k)
-	c.marked[m] = c.marked[m]
+	if m := markOf(k); !c.marked[m] {
+		c.marked[m] = false
+	}
 }
 
 // pass is for DAGs that may have gaps.
@@ -286,4 +287,3 @@ func (n *Node) embedded(op string) (*embedded, error) {
 	}
 	return e, nil
 }
-

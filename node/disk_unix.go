@@ -25,6 +25,6 @@ func (n *Node) Usage(ctx context.Context) (pin.Usage, error) {
 	if err := unix.Statfs(e.node.Repo.Path(), &fs); err != nil {
 		return pin.Usage{}, fmt.Errorf("look how full the disk of %s is: %w", e.node.Repo.Path(), err)
 	}
-	block := uint64(fs.Bsize) //nolint:unconvert // its type is another on other systems
-	return pin.Usage{Blocks: used, Free: uint64(fs.Bavail) * block, Total: uint64(fs.Blocks) * block}, nil //nolint:unconvert // likewise
+	block := uint64(fs.Bsize)
+	return pin.Usage{Blocks: used, Free: uint64(fs.Bavail) * block, Total: uint64(fs.Blocks) * block}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"strings"
 
 	"github.com/ipfs/boxo/blockstore"
@@ -133,9 +134,12 @@ func (e *embedded) unpin(ctx context.Context, c cid.Cid) error {
 func (e *embedded) unpublish(ctx context.Context, roots []cid.Cid) error {
 	defer e.node.Blockstore.PinLock(ctx).Unlock(ctx)
 	found, err := mfs.Lookup(e.node.FilesRoot, publishedDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // nothing was ever published
+	}
 	dir, ok := found.(*mfs.Directory)
-	if err != nil || !ok {
-		return nil //nolint:nilerr // nothing was ever published
+	if !ok {
+		return fmt.Errorf("open %s of the node's files: %w", publishedDir, err)
 	}
 	changed := false
 	for _, c := range roots {

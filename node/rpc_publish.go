@@ -86,7 +86,7 @@ func requestHold(ctx context.Context, client *http.Client) (release func(), err 
 		cancel()
 		return nil, err
 	}
-	resp, err := client.Do(req)
+	resp, err := client.Do(req) //nolint:bodyclose // release closes it
 	if err == nil && resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
 		err = errors.New(resp.Status)

@@ -183,7 +183,9 @@ func (k *Keeper) noteManifest(p image.Path, dgst digest.Digest) {
 		defer k.Wake()
 	}
 	noted := k.pulled[id]
-	noted.manifests = union(noted.manifests, []digest.Digest{dgst})
+	if !slices.Contains(noted.manifests, dgst) {
+		noted.manifests = append(noted.manifests, dgst)
+	}
 	noted.last = time.Now()
 }
 

@@ -3,6 +3,8 @@ package test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"strconv"
 	"strings"
 	"syscall"
@@ -110,4 +112,108 @@ func (a adding) AddDir(entries map[string]cid.Cid) cid.Cid {
 		a.Fatal(err)
 	}
 	return c
+}
+
+const (
+	// garbage is how many blocks a collection removes beside the pulls.
+	garbage = 30_000
+	// pulling is how long is pulled without a collection, to compare with.
+	pulling = 5 * time.Second
+)
+
+// Pulls of a warm layer, and small ranges of it, with and without a collection
+// of garbage beside them.
+func BenchmarkPullsDuringCollection(b *testing.B) {
+	images := testImages(b)
+	repo := b.TempDir()
+	cid := push(b, repo, images.real.spec())
+	addGarbage(b, repo)
+	d := serve(b, repo, "--offline")
+	layer := images.real.manifest(b).Layers[0]
+	url := d.url("%s/blobs/%s", cid, layer.Digest)
+	for b.Loop() {
+		alone, worstAlone := pullUntil(b, url, time.After(pulling))
+		collected := make(chan time.Time)
+		go func() {
+			defer close(collected)
+			began := time.Now()
+			b.Logf("collected %+v in %s", collect(b, repo), time.Since(began))
+		}()
+		beside, worst := pullUntil(b, url, collected)
+		b.ReportMetric(alone/1e6, "MB/s-alone")
+		b.ReportMetric(beside/1e6, "MB/s-beside")
+		b.ReportMetric(beside/alone, "ratio")
+		b.ReportMetric(worstAlone.Seconds()*1e3, "ms-worst-range-alone")
+		b.ReportMetric(worst.Seconds()*1e3, "ms-worst-range-beside")
+	}
+}
+
+func addGarbage(b *testing.B, repo string) {
+	b.Helper()
+	n, err := node.Open(b.Context(), node.Options{RepoPath: repo})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range garbage {
+		adding{b, n}.AddFile([]byte(strings.Repeat(strconv.Itoa(i), 1000)))
+	}
+	if err := n.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// pullUntil reads the blob over and over, and returns the bytes a second and the
+// longest that one of the small ranges read beside it took.
+func pullUntil(b *testing.B, url string, over <-chan time.Time) (rate float64, worst time.Duration) {
+	b.Helper()
+	done := make(chan struct{})
+	ranges := make(chan time.Duration)
+	go func() {
+		longest := time.Duration(0)
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				ranges <- longest
+				return
+			default:
+			}
+			began := time.Now()
+			at := n * 7 << 16 % (64 << 20)
+			get(b, url, fmt.Sprintf("bytes=%d-%d", at, at+16<<10-1))
+			longest = max(longest, time.Since(began))
+		}
+	}()
+	began, read := time.Now(), int64(0)
+	for {
+		read += get(b, url, "")
+		select {
+		case <-over:
+			rate = float64(read) / time.Since(began).Seconds()
+			close(done)
+			return rate, <-ranges
+		default:
+		}
+	}
+}
+
+func get(b *testing.B, url, span string) int64 {
+	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		b.Error(err)
+		return 0
+	}
+	if span != "" {
+		req.Header.Set("Range", span)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.Error(err)
+		return 0
+	}
+	defer res.Body.Close()
+	n, err := io.Copy(io.Discard, res.Body)
+	if err != nil {
+		b.Error(err)
+	}
+	return n
 }

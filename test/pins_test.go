@@ -356,4 +356,3 @@ func smallDisk(t testing.TB, size int64) string {
 	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) }) // it is below a directory that is unmounted and removed at the end
 	return disk
 }
-
