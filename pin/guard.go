@@ -193,14 +193,14 @@ func (g *Guard) admit(ctx context.Context, p image.Path, dgst digest.Digest) (al
 		return false, err
 	}
 	if i == nil {
-		return false, deniedUnpinned(p)
+		return false, NotPinned(p)
 	}
 	if i.Whole || dgst == "" || slices.Contains(i.Has, dgst) {
 		return i.Whole, nil
 	}
 	parts, err := g.keeper.ledger.Parts(ctx, i.Path())
 	if err == nil && !slices.ContainsFunc(parts, func(part Part) bool { return part.Digest == dgst }) {
-		err = deniedUnpinned(p)
+		err = NotPinned(p)
 	}
 	return false, err
 }
@@ -298,5 +298,5 @@ func (g *Guard) AdmitFile(ctx context.Context, c cid.Cid) error {
 	if g.policy.Serve == ServeList {
 		return deniedByList("serve", p, g.policy.List)
 	}
-	return deniedUnpinned(p)
+	return NotPinned(p)
 }

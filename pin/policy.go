@@ -143,7 +143,8 @@ func deniedByList(op string, p image.Path, list string) error {
 		Err: errors.New("policy.serve is list, and " + list + " does not list it"), Hint: "add its CID, or the digest of its manifest, to that file"}
 }
 
-func deniedUnpinned(p image.Path) error {
+// NotPinned is the error for what ServePinned does not admit.
+func NotPinned(p image.Path) error {
 	return &image.Error{Class: image.Denied, Op: "serve " + p.String(),
 		Err: errors.New("policy.serve is pinned, and it is not kept here"), Hint: "keep it with \"ipfs-registry pin add\""}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/node"
 	"github.com/ipfs-registry/ipfs-registry/pin"
+	"github.com/ipfs-registry/ipfs-registry/publish"
 )
 
 // keepOptions are the settings as package pin takes them.
@@ -70,4 +72,22 @@ func (c *cli) service(s *config.Settings, n *node.Node, log *slog.Logger) pin.Se
 // keptResult prints what came of an image.
 func (c *cli) keptResult(asJSON bool, i *pin.Image) error {
 	return c.result(asJSON, i, func(w io.Writer) error { return writeImages(w, []*pin.Image{i}) })
+}
+
+// admitted returns the images that policy lets be pulled. What is pinned by a
+// daemon only that one knows.
+func (c *cli) admitted(ctx context.Context, s *config.Settings, n *node.Node, ref image.Reference, log *slog.Logger) (publish.Images, error) {
+	images := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log})
+	client, daemons := n.Daemon()
+	if !daemons || s.PolicyServe != pin.ServePinned {
+		return keeper(s, n, images, log).Guard(images), nil
+	}
+	all, err := pin.NewClient(client).List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(all, func(i *pin.Image) bool { return i.State == pin.Kept && i.Root == ref.Path.Root }) {
+		return nil, pin.NotPinned(ref.Path)
+	}
+	return images, nil
 }

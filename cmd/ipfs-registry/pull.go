@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipfs-registry/ipfs-registry/config"
-	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/publish"
 )
 
@@ -80,7 +79,10 @@ func (c *cli) pull(cmd *cobra.Command, from, to string, platforms []string, inse
 	}
 	progress, end := progressTo(c.err)
 	defer end()
-	images := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log})
+	images, err := c.admitted(cmd.Context(), s, n, ref, log)
+	if err != nil {
+		return p, err
+	}
 	desc, err := publish.Pull(cmd.Context(), images, ref, dest, publish.PullOptions{Platforms: wanted, Progress: progress})
 	return pulled{desc.Digest.String(), desc.MediaType, desc.Size, to}, err
 }
