@@ -26,5 +26,6 @@ func (n *Node) Usage(ctx context.Context) (pin.Usage, error) {
 		return pin.Usage{}, fmt.Errorf("look how full the disk of %s is: %w", e.node.Repo.Path(), err)
 	}
 	block := uint64(fs.Bsize)
-	return pin.Usage{Blocks: used, Free: uint64(fs.Bavail) * block, Total: uint64(fs.Blocks) * block}, nil
+	free := uint64(fs.Bavail) * block //nolint:unconvert // on FreeBSD it may be negative, and of a signed type
+	return pin.Usage{Blocks: used, Free: free, Total: fs.Blocks * block}, nil
 }
