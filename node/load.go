@@ -130,9 +130,6 @@ func (l *loader) retrieve() *retrieval {
 	if l.retrieval == nil {
 		l.retrieval = newRetrieval(l.ctx, l.content, l.path.Root)
 		l.retrieval.idle = l.idle
-		if s := l.content.supply.spread; s != nil {
-			s.announce(l.ctx, l.path.Root)
-		}
 	}
 	return l.retrieval
 }

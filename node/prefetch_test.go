@@ -90,7 +90,7 @@ func TestPrefetch(t *testing.T) {
 	path := image.Path{Root: root}.Join("blobs", "sha256", "x")
 	n.Prefetch([]image.Part{{Path: image.Path{Root: other}, To: 100_000}, {Path: path, To: 6 << 20}})
 	eventually(t, "the prefetch ends", func() bool { return prefetched(n) })
-	if got := p.received.Load(); got < 6<<20 || got > 9<<20 {
+	if got := p.received.Load(); got < 6<<20 || got > 16<<20 {
 		t.Errorf("%d bytes crossed for 6 MiB", got)
 	}
 	if err := seed.Close(); err != nil {
@@ -174,7 +174,7 @@ func TestPrefetchYields(t *testing.T) {
 	if got, err := readCold(t, n, image.Path{Root: roots[1]}); err != nil || !bytes.Equal(got, all[1]) {
 		t.Fatalf("read %d bytes, %v", len(got), err)
 	}
-	eventually(t, "it gives way", func() bool { return g.count(g.left, roots[0]) == 1 })
+	eventually(t, "it gives way", func() bool { return g.count(g.left, roots[0]) >= 1 })
 	close(g.held[roots[0].String()])
 	eventually(t, "it goes on", func() bool { return prefetched(n) })
 	if got := g.count(g.asked, roots[0]); got < 2 {

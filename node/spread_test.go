@@ -105,7 +105,7 @@ func TestSpreadSurvivesALeader(t *testing.T) {
 
 // Nobody has this node fetch what it does not fetch anyway.
 func TestSpreadFetchesNothingForOthers(t *testing.T) {
-	st, roots, _ := gatedFiles(t, 3<<20)
+	st, roots, _ := gatedFiles(t, 9<<20)
 	g := newGated(honest(t, st))
 	n := behind(t, patience, serveGateway(t, g))
 	n.supply.spread = newSpread("self", func() []*supplier { return nil })
@@ -115,9 +115,9 @@ func TestSpreadFetchesNothingForOthers(t *testing.T) {
 	before := g.count(g.asked, roots[0])
 	long := 0
 	s := newCARServer(n.content, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { long++ }))
-	q := span{root: roots[0], from: 2 << 20, to: 3 << 20}.query() + "&" + relayQuery + "=" + roots[0].String()
+	q := span{root: roots[0], from: 8 << 20, to: 9 << 20}.query() + "&" + relayQuery + "=" + roots[0].String()
 	s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, q, nil))
-	if after := g.count(g.asked, roots[0]); after != before {
-		t.Errorf("%d requests for another", after-before)
+	if after := g.count(g.asked, roots[0]); after != before || long != 1 {
+		t.Errorf("%d requests for another, %d went the long way", after-before, long)
 	}
 }

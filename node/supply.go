@@ -110,6 +110,9 @@ func (s *supply) fetch(ctx context.Context, t *trail, b batch, deliver func(ipld
 	if err != nil || len(missing) == 0 {
 		return err
 	}
+	if s.spread != nil && !b.relay {
+		s.spread.announce(ctx, t.dag)
+	}
 	results := make(chan *flight, len(missing))
 	s.join(ctx, t, b, missing, results)
 	var failed error
