@@ -18,6 +18,9 @@ import (
 // delay is what the proxy adds in each direction: a round trip is twice that.
 const delay = 25 * time.Millisecond
 
+// coldRounds is how often every way is measured.
+const coldRounds = 3
+
 // BenchmarkCold fetches one layer that is on another host, 50 ms away, into a
 // node that has nothing, and compares with other ways over the same distance.
 func BenchmarkCold(b *testing.B) {
@@ -25,7 +28,7 @@ func BenchmarkCold(b *testing.B) {
 	layer := images.real.manifest(b).Layers[0]
 	routes := coldRoutes(b, images.real, layer.Digest)
 	for b.Loop() {
-		for range rounds {
+		for range coldRounds {
 			for _, r := range routes {
 				r.measure(b, layer.Size)
 			}
@@ -47,7 +50,9 @@ type route struct {
 	against     string // the short name of what it is compared with
 	// open starts with nothing and returns the URL of the layer, and what
 	// stops it.
-	open         func() (url string, stop func())
+	open func() (url string, stop func())
+	// call says that the URL is a call, whose answer is not the layer.
+	call         bool
 	first, total []float64 // seconds
 }
 
@@ -57,7 +62,11 @@ func (r *route) measure(b *testing.B, size int64) {
 	url, stop := r.open()
 	defer stop()
 	began := time.Now()
-	res, err := http.Get(url)
+	get := http.Get
+	if r.call {
+		get = func(url string) (*http.Response, error) { return http.Post(url, "", nil) }
+	}
+	res, err := get(url)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -67,7 +76,7 @@ func (r *route) measure(b *testing.B, size int64) {
 	}
 	r.first = append(r.first, time.Since(began).Seconds())
 	n, err := io.Copy(io.Discard, res.Body)
-	if err != nil || n+1 < size { // a CAR has more than the layer
+	if err != nil || n+1 < size && !r.call || res.StatusCode != http.StatusOK { // a CAR has more than the layer
 		b.Fatalf("%s: %s, %d bytes, %v", r.name, res.Status, n+1, err)
 	}
 	r.total = append(r.total, time.Since(began).Seconds())
@@ -90,6 +99,7 @@ func coldRoutes(b *testing.B, l layout, layer digest.Digest) []*route {
 	fixed := func(url string) func() (string, func()) {
 		return func() (string, func()) { return url, func() {} }
 	}
+	near := "/ipfs/" + gatewayCID + "/blobs/sha256/" + layer.Encoded()
 	return []*route{
 		{name: "plain HTTP, distribution", short: "plain HTTP", open: fixed(plainFar + "/v2/cold/real/blobs/" + layer.String())},
 		{name: "ours from ours", short: "ours", against: "plain HTTP", open: coldOurs(b, cid, layer, "--peer", seedFar)},
@@ -98,6 +108,9 @@ func coldRoutes(b *testing.B, l layout, layer digest.Digest) []*route {
 		{name: "a CAR of Kubo's gateway, as curl gets it", short: "CAR", against: "plain HTTP",
 			open: fixed(gatewayFar + "/ipfs/" + gatewayCID + "/blobs/sha256/" + layer.Encoded() + "?format=car&dag-scope=entity")},
 		{name: "ours from Kubo's gateway", short: "ours by gateway", against: "CAR", open: coldOurs(b, gatewayCID, layer, "--gateway", gatewayFar)},
+		{name: "on loopback: ipfs pin add from Kubo", short: "pin add", call: true, open: coldPinAdd(b, k.address(), near)},
+		{name: "on loopback: ours from the same Kubo", short: "ours from Kubo nearby", against: "pin add", open: coldOurs(b, gatewayCID, layer, "--peer", k.address())},
+		{name: "on loopback: ours from ours", short: "ours nearby", against: "pin add", open: coldOurs(b, cid, layer, "--peer", address)},
 	}
 }
 
@@ -123,6 +136,15 @@ func coldNerdctl(b *testing.B, peer, cid string, layer digest.Digest) func() (st
 			b.Fatal(err)
 		}
 		return base + "/blobs/" + layer.String(), func() { p.stop(); k.stop() }
+	}
+}
+
+func coldPinAdd(b *testing.B, peer, path string) func() (string, func()) {
+	return func() (string, func()) {
+		k := kuboNode(b)
+		must(b, k.ipfs(b, "swarm", "connect", peer))
+		_, api, _ := strings.Cut(k.api, "/tcp/")
+		return "http://127.0.0.1:" + api + "/api/v0/pin/add?arg=" + path, k.stop
 	}
 }
 
