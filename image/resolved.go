@@ -45,7 +45,7 @@ type document struct {
 func (im *resolved) document(ctx context.Context, dgst digest.Digest) (*document, error) {
 	p, err := im.find(ctx, dgst)
 	if err != nil {
-		return nil, err
+		return nil, naming(dgst, err)
 	}
 	return im.readDocument(ctx, dgst, p)
 }
@@ -95,7 +95,7 @@ func (im *resolved) open(ctx context.Context, dgst digest.Digest, p place) (File
 	case ClassOf(err) == NotFound:
 		return nil, im.fail(NotFound, dgst, fmt.Errorf("the image names it, but %w", err))
 	case err != nil:
-		return nil, err
+		return nil, naming(dgst, err)
 	}
 	if f.Size() != p.size {
 		_ = f.Close() // only read
@@ -107,7 +107,7 @@ func (im *resolved) open(ctx context.Context, dgst digest.Digest, p place) (File
 func (im *resolved) blob(ctx context.Context, dgst digest.Digest) (*Content, error) {
 	p, err := im.find(ctx, dgst)
 	if err != nil {
-		return nil, err
+		return nil, naming(dgst, err)
 	}
 	f, err := im.open(ctx, dgst, p)
 	if err != nil {

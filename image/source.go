@@ -52,8 +52,8 @@ type Source interface {
 //
 // A File is used by one goroutine at a time.
 //
-// A File may have more powers, found by assertion: [LimitedWriterTo]
-// and [Expecter].
+// A File may have more powers, found by assertion: [LimitedWriterTo],
+// [Expecter] and [Checker].
 type File interface {
 	io.ReadSeekCloser
 	// Size is the length of the content in bytes.
@@ -67,6 +67,14 @@ type File interface {
 // does not wait.
 type Expecter interface {
 	Expect(n int64)
+}
+
+// Checker is the power of a File that lies on a disk, where it can rot. Check
+// makes sure that of the next n bytes those are right that are at hand: what is
+// damaged is retrieved again, or the error is Corrupt. What has been checked
+// before costs next to nothing; what is not at hand is not waited for.
+type Checker interface {
+	Check(n int64) error
 }
 
 // LimitedWriterTo is the power of a File that moves its bytes to a writer by a

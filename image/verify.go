@@ -42,7 +42,7 @@ func (v *verdicts) readAll(f File, dgst digest.Digest) ([]byte, error) {
 	defer f.Close()
 	data := make([]byte, f.Size())
 	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, err
+		return nil, naming(dgst, err)
 	}
 	if got := dgst.Algorithm().FromBytes(data); got != dgst {
 		return nil, corrupt(dgst, f.CID(), fmt.Errorf("its bytes have the digest %s", got))
@@ -54,6 +54,14 @@ func (v *verdicts) readAll(f File, dgst digest.Digest) ([]byte, error) {
 func corrupt(dgst digest.Digest, c cid.Cid, why error) error {
 	return &Error{Class: Corrupt, Op: fmt.Sprintf("verify %s in /ipfs/%s", dgst, c), Err: why,
 		Hint: "ask whoever made this CID to publish the image again"}
+}
+
+// naming makes the error of a damaged block say which content it is of.
+func naming(dgst digest.Digest, err error) error {
+	if ClassOf(err) != Corrupt {
+		return err
+	}
+	return &Error{Class: Corrupt, Op: "read " + dgst.String(), Err: err}
 }
 
 // verifyingFile hashes what is read from its beginning on, in order, and holds
@@ -101,6 +109,17 @@ func (f *verifyingFile) Seek(offset int64, whence int) (int64, error) {
 		f.pos = pos
 	}
 	return pos, err
+}
+
+// Check checks the file, where it can.
+func (f *verifyingFile) Check(n int64) error { return check(f.File, n) }
+
+// check uses the power of f to check itself, if it has it.
+func check(f File, n int64) error {
+	if c, ok := f.(Checker); ok {
+		return c.Check(n)
+	}
+	return nil
 }
 
 // WriteNTo takes the cheap way where there is nothing to hash.

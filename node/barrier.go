@@ -45,10 +45,12 @@ type barrier struct {
 	touched map[mark]struct{} // nil while nobody holds
 }
 
-// withBarrier puts a barrier in front of the blocks of a repository.
+// withBarrier puts a barrier in front of the blocks of a repository, which hand
+// out no damaged one.
 func withBarrier(bs node.BaseBlocks, r repo.Repo) node.BaseBlocks {
 	b := &barrier{Blockstore: bs, full: func() {}}
 	if ours, ok := r.(*overlaidRepo); ok {
+		b.Blockstore = checkedBlocks{bs, ours.disk}
 		ours.barrier = b
 	}
 	return b

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +28,7 @@ const (
 type content struct {
 	dag          ipld.DAGService
 	supply       *supply
-	leafPath     func(cid.Cid) (string, bool)
+	disk         *disk
 	fetchTimeout time.Duration
 
 	pages *pageCache
@@ -41,31 +39,25 @@ type content struct {
 	// prefetches are stopped with the node.
 	prefetches *prefetches
 	inUse      *usage
-	buffers    sync.Pool // of *[minSendfile]byte
 
 	// unavailable counts what ended in an error of that class.
 	unavailable atomic.Int64
 }
 
 // newContent makes a content on dag. session returns a getter for the blocks of
-// one retrieval, which ends with its context; nil means dag. leafPath names the
-// file, whether it is there or not, that holds nothing but the bytes of the
-// block, and false when there is no such file; nil means it never is known.
-// fetchTimeout is how long a reader waits while nothing arrives.
-func newContent(dag ipld.DAGService, session func(context.Context) ipld.NodeGetter, leafPath func(cid.Cid) (string, bool), fetchTimeout time.Duration) *content {
+// one retrieval, which ends with its context; nil means dag. fetchTimeout is
+// how long a reader waits while nothing arrives.
+func newContent(dag ipld.DAGService, session func(context.Context) ipld.NodeGetter, d *disk, fetchTimeout time.Duration) *content {
 	if session == nil {
 		session = func(context.Context) ipld.NodeGetter { return dag }
-	}
-	if leafPath == nil {
-		leafPath = func(cid.Cid) (string, bool) { return "", false }
 	}
 	files, err := lru.New[image.Path, cid.Cid](8192)
 	if err != nil {
 		panic(err) // the size is a positive constant
 	}
 	c := &content{
-		dag: dag, supply: newSupply(session, fetchTimeout), leafPath: leafPath, fetchTimeout: fetchTimeout,
-		pages: newPageCache(), files: files, opened: newOpenFiles(), prefetches: newPrefetches(), inUse: newUsage(),
+		dag: dag, supply: newSupply(session, fetchTimeout), disk: d, fetchTimeout: fetchTimeout,
+		pages: newPageCache(), files: files, opened: newOpenFiles(d), prefetches: newPrefetches(), inUse: newUsage(),
 	}
 	c.supply.learn = c.learn
 	return c
@@ -125,18 +117,4 @@ func checkName(name string) error {
 		return fmt.Errorf("%q is no name", name)
 	}
 	return nil
-}
-
-// onDisk reports whether the block lies in a file of its own.
-func (c *content) onDisk(k cid.Cid) bool {
-	_, err := c.statBlock(k)
-	return err == nil
-}
-
-func (c *content) statBlock(k cid.Cid) (os.FileInfo, error) {
-	name, ok := c.leafPath(k)
-	if !ok {
-		return nil, os.ErrNotExist
-	}
-	return os.Stat(name)
 }

@@ -168,7 +168,7 @@ func TestOpenFilesAreLetGo(t *testing.T) {
 	c := offlineContent(st)
 	root, data := shape{size: 300_000, chunk: 1000, links: 1024, raw: true}.build(t, c.dag)
 	synctest.Test(t, func(t *testing.T) {
-		c.opened = newOpenFiles()
+		c.opened = newOpenFiles(c.disk)
 		f, err := c.Open(t.Context(), image.Path{Root: root})
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -76,12 +77,14 @@ func (s *store) leafPath(c cid.Cid) (string, bool) {
 
 // contentOn is a content on a store, with an exchange or offline.
 func contentOn(s *store, ex exchange.Interface, timeout time.Duration) *content {
+	d := newDisk(s.leafPath, slog.New(slog.DiscardHandler))
+	blocks := checkedBlocks{s, d}
 	if ex == nil {
-		ex = offline.Exchange(s.Blockstore)
+		ex = offline.Exchange(blocks)
 	}
-	dag := merkledag.NewDAGService(blockservice.New(s, ex))
+	dag := merkledag.NewDAGService(blockservice.New(blocks, ex))
 	session := func(ctx context.Context) ipld.NodeGetter { return merkledag.NewSession(ctx, dag) }
-	return newContent(dag, session, s.leafPath, timeout)
+	return newContent(dag, session, d, timeout)
 }
 
 func offlineContent(s *store) *content { return contentOn(s, nil, time.Minute) }

@@ -60,15 +60,28 @@ func openEmbedded(ctx context.Context, o Options) (*embedded, error) {
 	_ = os.Remove(filepath.Join(path, apiFile))
 	newest, err := lru.New[ipns.Name, []byte](maxNames)
 	if err != nil {
+		_ = r.Close()
 		return nil, err
 	}
 	e := &embedded{options: o, repo: newOverlaidRepo(r, o.SwarmKeyFile), newest: newest, collecting: make(chan struct{}, 1)}
+	if e.repo.disk, err = e.openDisk(r); err != nil {
+		_ = r.Close()
+		return nil, err
+	}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := e.start(ctx); err != nil {
 		e.abandon()
 		return nil, err
 	}
 	return e, nil
+}
+
+func (e *embedded) openDisk(r repo.Repo) (*disk, error) {
+	path, err := leafPaths(r, e.denied)
+	if err != nil {
+		return nil, err
+	}
+	return newDisk(path, e.options.Log), nil
 }
 
 // abandon undoes a start that failed.
@@ -240,6 +253,7 @@ func (e *embedded) keep(ctx context.Context, b blocks.Block) error {
 	if err := e.node.Blockstore.Put(ctx, b); err != nil {
 		return err
 	}
+	e.repo.disk.trust(b.Cid())
 	return e.node.Exchange.NotifyNewBlocks(ctx, b)
 }
 

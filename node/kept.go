@@ -20,7 +20,7 @@ func (n *Node) Here() image.Source { return n.here }
 // hereOnly is all's content without the network.
 func (e *embedded) hereOnly(all *content) *content {
 	dag := denyingDAG{e.localDAG(), denying{e.localDAG(), e.denied}}
-	c := newContent(dag, nil, all.leafPath, all.fetchTimeout)
+	c := newContent(dag, nil, all.disk, all.fetchTimeout)
 	c.supply.denied, c.supply.local = e.denied, e.local
 	c.pages, c.opened = all.pages, all.opened
 	return c

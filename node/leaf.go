@@ -49,7 +49,7 @@ func (c *content) writeTo(w io.Writer, l *leaf, off, n int64) (int64, error) {
 		return int64(written), err
 	}
 	if n >= minSendfile {
-		if file, ok := l.alone(); ok {
+		if file, ok := c.alone(l); ok {
 			defer c.opened.release(file)
 			return sendFile(w, file.File, off, n)
 		}
@@ -58,12 +58,12 @@ func (c *content) writeTo(w io.Writer, l *leaf, off, n int64) (int64, error) {
 }
 
 // alone returns a file of the leaf whose offset nobody else moves.
-func (l *leaf) alone() (*blockFile, bool) {
+func (c *content) alone(l *leaf) (*blockFile, bool) {
 	if !l.file.shared {
 		l.file.users++
 		return l.file, true
 	}
-	return openAlone(l.cid, l.file.Name(), l.size())
+	return c.opened.openAlone(l.cid, l.size())
 }
 
 // sendFile hands the file over in the one form, an io.LimitedReader, that a
@@ -80,11 +80,8 @@ func sendFile(w io.Writer, file io.ReadSeeker, off, n int64) (int64, error) {
 }
 
 func (c *content) copyFile(w io.Writer, file io.ReaderAt, off, n int64) (int64, error) {
-	buf, _ := c.buffers.Get().(*[minSendfile]byte)
-	if buf == nil {
-		buf = new([minSendfile]byte)
-	}
-	defer c.buffers.Put(buf)
+	buf := c.disk.buffer()
+	defer c.disk.buffers.Put(buf)
 	var written int64
 	for written < n {
 		p := buf[:min(n-written, minSendfile)]
@@ -132,18 +129,17 @@ func (f *file) load(l run, until int64) error {
 }
 
 // openLeaf opens the file of l's block, if it has one. A file of another size
-// than l's is not believed: then the block itself says who is wrong. For bulk
-// the file is f's alone.
+// than l's is not believed: then the block itself says who is wrong. One of
+// other bytes is no file. For bulk the file is f's alone.
 func (f *file) openLeaf(l run, bulk bool) bool {
-	name, ok := f.content.leafPath(l.cid)
-	if !ok || l.kind != rawLeaf {
+	if l.kind != rawLeaf {
 		return false
 	}
 	open := f.content.opened.open
 	if bulk {
-		open = openAlone
+		open = f.content.opened.openAlone
 	}
-	file, ok := open(l.cid, name, l.size())
+	file, ok := open(l.cid, l.size())
 	if ok {
 		f.leaf = leaf{run: l, file: file}
 	}
@@ -170,8 +166,8 @@ func (f *file) hold(l run, nd ipld.Node) error {
 	return f.corrupt(l.cid, fmt.Errorf("it has %d bytes, and the node above says %d", len(data), l.size()))
 }
 
-// mayCome reports whether the block of l is seen to be missing.
+// mayCome reports whether the block of l is seen to be missing or damaged.
 func (f *file) mayCome(l run) bool {
-	_, ok := f.content.leafPath(l.cid)
-	return ok && l.kind == rawLeaf && !f.content.onDisk(l.cid)
+	_, ok := f.content.disk.path(l.cid)
+	return ok && l.kind == rawLeaf && !f.content.disk.here(l.cid)
 }

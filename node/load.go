@@ -43,7 +43,7 @@ func (l *loader) first(b batch) (ipld.Node, error) {
 	if c.Prefix().MhType == multihash.IDENTITY {
 		return l.identity(c)
 	}
-	if info, err := l.content.statBlock(c); err == nil && info.Size() > maxBlock {
+	if info, err := l.content.disk.stat(c); err == nil && info.Size() > maxBlock {
 		return nil, l.tooLarge(c, info.Size())
 	}
 	nd, err := l.retrieve().get(b, true)
@@ -151,6 +151,8 @@ func (l *loader) failed(c cid.Cid, err error) error {
 	case errors.Is(err, syscall.ENOSPC):
 		return l.fail(0, fmt.Errorf("the disk of the repository is full: block %s: %w", c, err),
 			"make room on it; the daemon removes what nothing needs by itself, try again then")
+	case l.content.disk.isDamaged(c):
+		return l.damaged(c, err)
 	case errors.Is(err, errStalled):
 		return l.unavailable(c, errors.New(l.retrieve().progress()),
 			"pin it on a node that stays online, add a --peer that has it, or a --gateway")
@@ -191,6 +193,15 @@ func (l *loader) unavailable(c cid.Cid, why error, hint string) error {
 		l.content.unavailable.Add(1)
 	}
 	return l.fail(image.Unavailable, fmt.Errorf("block %s: %w", c, why), hint)
+}
+
+// damaged is the error of a block of which the only copy to be had is bad.
+func (l *loader) damaged(c cid.Cid, why error) error {
+	if errors.Is(why, errStalled) {
+		why = errors.New(l.retrieve().progress())
+	}
+	return l.fail(image.Corrupt, fmt.Errorf("block %s is damaged on the disk of this node, and no other copy came: %w", c, why),
+		"run it again when a peer or a --gateway that has it can be reached, or push or import the image again")
 }
 
 func (l *loader) tooLarge(c cid.Cid, size int64) error {

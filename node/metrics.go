@@ -22,6 +22,7 @@ type collector struct {
 	size     *prometheus.Desc
 	peers    *prometheus.Desc
 	failures *prometheus.Desc
+	damaged  *prometheus.Desc
 
 	mu       sync.Mutex // guards the fields below
 	bytes    uint64
@@ -39,6 +40,7 @@ func registerMetrics(n *Node) (unregister func(), err error) {
 		size:     prometheus.NewDesc("ipfs_registry_blockstore_bytes", "Bytes that the node's repository takes on the disk, at most 30 s old.", nil, nil),
 		peers:    prometheus.NewDesc("ipfs_registry_swarm_peers", "Connections to peers.", nil, nil),
 		failures: prometheus.NewDesc("ipfs_registry_retrieval_failures_total", "Blocks that were needed and that nobody delivered in time.", nil, nil),
+		damaged:  prometheus.NewDesc("ipfs_registry_damaged_blocks_total", "Blocks on the disk whose bytes turned out not to be those of their CIDs.", nil, nil),
 	}
 	if err := n.options.Metrics.Register(c); err != nil {
 		return nil, fmt.Errorf("register the node's metrics: %w", err)
@@ -58,11 +60,13 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.size
 	ch <- c.peers
 	ch <- c.failures
+	ch <- c.damaged
 }
 
 // Collect implements prometheus.Collector. What can't be measured is left out.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(c.node.unavailable.Load()))
+	ch <- prometheus.MustNewConstMetric(c.damaged, prometheus.CounterValue, float64(c.node.disk.found.Load()))
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	if bytes, err := c.blockstoreSize(ctx); err == nil {

@@ -67,11 +67,7 @@ func newEmbeddedNode(e *embedded) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the node: %w", err)
 	}
-	leafPath, err := leafPaths(e.node.Repo, e.denied)
-	if err != nil {
-		return nil, err
-	}
-	c := newContent(e.dag(), e.session, leafPath, e.options.FetchTimeout)
+	c := newContent(e.dag(), e.session, e.repo.disk, e.options.FetchTimeout)
 	if err := e.connect(c); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,8 @@ const (
 // takes several times as long as reading 16 KiB of it. Files are shared, so
 // they are read with ReadAt only. It is safe for concurrent use.
 type openFiles struct {
+	disk *disk
+
 	mu       sync.Mutex
 	recent   *simplelru.LRU[cid.Cid, *blockFile]
 	sweeping bool
@@ -28,13 +30,14 @@ type openFiles struct {
 // blockFile is closed when nobody uses it and it is not kept any more.
 type blockFile struct {
 	*os.File
+	stamp  stamp // the file had it when its bytes were proven
 	shared bool
 	users  int // of openFiles.mu, one of them openFiles itself if it is shared
 	used   time.Time
 }
 
-func newOpenFiles() *openFiles {
-	o := &openFiles{}
+func newOpenFiles(d *disk) *openFiles {
+	o := &openFiles{disk: d}
 	recent, err := simplelru.NewLRU[cid.Cid, *blockFile](maxOpenFiles, func(_ cid.Cid, f *blockFile) { f.leave() })
 	if err != nil {
 		panic(err) // the size is a positive constant
@@ -50,13 +53,13 @@ func (f *blockFile) leave() {
 	}
 }
 
-// open returns the file of the block c if there is one, of that size in bytes.
-// The caller releases it.
-func (o *openFiles) open(c cid.Cid, name string, size int64) (*blockFile, bool) {
+// open returns the file of the block c if there is one, of that size in bytes
+// and with the bytes of c. The caller releases it.
+func (o *openFiles) open(c cid.Cid, size int64) (*blockFile, bool) {
 	if f, ok := o.get(c); ok {
 		return f, true
 	}
-	f, ok := openAlone(c, name, size)
+	f, ok := o.openAlone(c, size)
 	if !ok {
 		return nil, false
 	}
@@ -74,27 +77,38 @@ func (o *openFiles) open(c cid.Cid, name string, size int64) (*blockFile, bool) 
 }
 
 // openAlone is like open, for one user only.
-func openAlone(_ cid.Cid, name string, size int64) (*blockFile, bool) {
+func (o *openFiles) openAlone(c cid.Cid, size int64) (*blockFile, bool) {
+	name, ok := o.disk.path(c)
+	if !ok {
+		return nil, false
+	}
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, false
 	}
-	if info, err := file.Stat(); err != nil || info.Size() != size {
+	info, err := file.Stat()
+	if err != nil || info.Size() != size || !o.disk.prove(c, file, info) {
 		_ = file.Close()
 		return nil, false
 	}
-	return &blockFile{File: file, users: 1}, true
+	return &blockFile{File: file, stamp: stampOf(info), users: 1}, true
 }
 
+// get returns an open file that is still as it was when its bytes were proven.
 func (o *openFiles) get(c cid.Cid) (*blockFile, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f, ok := o.recent.Get(c)
-	if ok {
-		f.users++
-		f.used = time.Now()
+	if !ok {
+		return nil, false
 	}
-	return f, ok
+	if info, err := f.Stat(); err != nil || stampOf(info) != f.stamp {
+		o.recent.Remove(c)
+		return nil, false
+	}
+	f.users++
+	f.used = time.Now()
+	return f, true
 }
 
 func (o *openFiles) release(f *blockFile) {

@@ -194,7 +194,7 @@ func (s *carServer) node(ctx context.Context, a *carAnswer, c cid.Cid, start int
 // below adds what a segment of a node leads to.
 func (s *carServer) below(ctx context.Context, a *carAnswer, seg segment, start, size int64, depth int) error {
 	if seg.kind == rawLeaf {
-		if info, err := s.content.statBlock(seg.cid); err == nil && info.Size() == size {
+		if info, err := s.content.disk.stat(seg.cid); err == nil && info.Size() == size {
 			a.add(carBlock{cid: seg.cid, size: size})
 			return nil
 		}
@@ -233,7 +233,7 @@ func (s *carServer) send(ctx context.Context, w http.ResponseWriter, a *carAnswe
 	}
 	patience := http.NewResponseController(w)
 	for _, b := range a.blocks {
-		if fetching != nil && b.data == nil && !s.content.onDisk(b.cid) {
+		if fetching != nil && b.data == nil && !s.content.disk.here(b.cid) {
 			if err := patience.Flush(); err != nil {
 				return err
 			}
@@ -266,8 +266,7 @@ func (s *carServer) block(w io.Writer, b carBlock) error {
 		_, err := w.Write(b.data)
 		return err
 	}
-	name, _ := s.content.leafPath(b.cid)
-	file, ok := openAlone(b.cid, name, b.size)
+	file, ok := s.content.opened.openAlone(b.cid, b.size)
 	if !ok {
 		return errShort
 	}

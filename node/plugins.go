@@ -55,7 +55,8 @@ func registerPlugin(p plugin.Plugin) error {
 }
 
 // blockContent makes every node obey the *.deny files of its own repository's
-// denylists directory and of the machine's (IPIP-383), as any Kubo does.
+// denylists directory and of the machine's (IPIP-383), as any Kubo does, and
+// hand out no block that is damaged.
 func blockContent(info core.FXNodeInfo) ([]fx.Option, error) {
 	return append(info.FXOptions,
 		fx.Decorate(withBarrier),

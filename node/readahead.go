@@ -78,7 +78,7 @@ func (f *file) count() {
 }
 
 func (f *file) maxWindow() int64 {
-	if _, ok := f.content.leafPath(f.c); ok {
+	if _, ok := f.content.disk.path(f.c); ok {
 		return maxWindow
 	}
 	return maxHeldWindow
@@ -99,7 +99,7 @@ func (f *file) collect(from, to int64) ([]batch, int64) {
 		if !ok {
 			break
 		}
-		if r.cid.Prefix().MhType != multihash.IDENTITY && !f.content.onDisk(r.cid) {
+		if r.cid.Prefix().MhType != multihash.IDENTITY && !f.content.disk.here(r.cid) {
 			parts = f.addTo(parts, r, to)
 		}
 		if r.kind == subtree && r.size() > maxBlock {

@@ -128,8 +128,8 @@ func newRemoteNode(ctx context.Context, r *remote, o Options) (*Node, error) {
 	dag := &remoteDAG{r.api.Dag()}
 	session := func(context.Context) ipld.NodeGetter { return dag }
 	n := &Node{
-		content: newContent(dag, session, noLeafPaths, o.FetchTimeout),
-		here:    newContent(nowhere{}, nil, noLeafPaths, o.FetchTimeout),
+		here:    newContent(nowhere{}, nil, newDisk(nil, o.Log), o.FetchTimeout),
+		content: newContent(dag, session, newDisk(nil, o.Log), o.FetchTimeout),
 		backing: r,
 		api:     r.api,
 		records: memoryRecords(),

@@ -147,6 +147,7 @@ type overlaidRepo struct {
 	// blocker is set while the node starts.
 	blocker *nopfs.Blocker
 	barrier *barrier // likewise
+	disk    *disk
 }
 
 func newOverlaidRepo(r repo.Repo, swarmKey string) *overlaidRepo {

@@ -112,7 +112,7 @@ func newRetrieval(ctx context.Context, c *content, dag cid.Cid) *retrieval {
 	t := c.supply.follow(dag)
 	r := &retrieval{
 		fetcher: follower{c.supply, t},
-		onDisk:  c.onDisk, learn: c.learn, timeout: c.fetchTimeout,
+		onDisk:  c.disk.here, learn: c.learn, timeout: c.fetchTimeout,
 		state: t.retrievalState(), ctx: ctx, cancel: cancel,
 		wants: map[cid.Cid]*want{},
 	}

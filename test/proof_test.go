@@ -1,0 +1,140 @@
+package test
+
+import (
+	"bytes"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// blockFiles are the files of the blocks of a repository, in which large ones
+// are the leaves of layers.
+func blockFiles(t testing.TB, repo string, atLeast int64) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(filepath.Join(repo, "blocks"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".data" {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Size() >= atLeast {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatalf("%s has no blocks of %d bytes", repo, atLeast)
+	}
+	return files
+}
+
+// rot changes one byte in the middle of a file, which keeps its size.
+func rot(t testing.TB, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every large block of an image rots on the disk, under the daemon that served
+// it and before one that starts. What clients get is a 502 that names the blob,
+// and with a peer that has the image the image.
+func TestDamagedBlocksAreNeverServed(t *testing.T) {
+	images := testImages(t)
+	origin := serve(t, tempDir(t))
+	cid := push(t, origin.repo, images.real.spec())
+	repo := tempDir(t)
+	d := serve(t, repo, "--fetch-timeout", "1s")
+	push(t, repo, images.real.spec())
+	layers := images.real.manifest(t).Layers
+
+	whole := func(d *daemon, methods ...string) (bad int) {
+		t.Helper()
+		for _, l := range layers {
+			for _, method := range methods {
+				a := request(t, method, d.url("%s/blobs/%s", cid, l.Digest))
+				switch {
+				case a.StatusCode == http.StatusOK && method == "HEAD":
+				case a.StatusCode == http.StatusOK && digest.FromBytes(a.body) == l.Digest:
+				case a.StatusCode == http.StatusBadGateway:
+					bad++
+					if method == "GET" && (a.code() != "DIGEST_INVALID" || !strings.Contains(string(a.body), l.Digest.String())) {
+						t.Errorf("%s; want DIGEST_INVALID and %s", a.body, l.Digest)
+					}
+				default:
+					t.Errorf("%s of %s: %s with %d bytes", method, l.Digest, a.Status, len(a.body))
+				}
+			}
+		}
+		return bad
+	}
+	if bad := whole(d, "GET"); bad != 0 {
+		t.Fatalf("%d of the sound layers are bad", bad)
+	}
+	for _, path := range blockFiles(t, repo, 1<<20) {
+		rot(t, path)
+	}
+	if bad := whole(d, "GET"); bad == 0 {
+		t.Error("no damage was found under the daemon")
+	}
+	for _, pos := range []int64{0, 5 << 20, layers[0].Size - 2<<20} {
+		expectRangeRefused(t, d, cid, layers[0].Digest, pos)
+	}
+	d.terminate(t)
+	d = serve(t, repo, "--fetch-timeout", "1s")
+	if bad := whole(d, "HEAD", "GET"); bad == 0 {
+		t.Error("no damage was found by the next daemon")
+	}
+	if a := request(t, "GET", "http://"+d.admin+"/metrics"); !strings.Contains(string(a.body), "ipfs_registry_damaged_blocks_total ") ||
+		strings.Contains(string(a.body), "ipfs_registry_damaged_blocks_total 0\n") {
+		t.Error("the metrics do not count the damage")
+	}
+	must(t, cli(t.Context(), repo, "swarm", "connect", origin.address(t)))
+	if bad := whole(d, "GET"); bad != 0 {
+		t.Errorf("with a peer that has them, %d layers are bad", bad)
+	}
+	d.terminate(t)
+	if bad := whole(serve(t, repo, "--offline"), "HEAD", "GET"); bad != 0 {
+		t.Errorf("after the peer's blocks came, %d layers are bad", bad)
+	}
+}
+
+// A range of a damaged block is either refused or not begun.
+func expectRangeRefused(t *testing.T, d *daemon, cid string, dgst digest.Digest, pos int64) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", d.url("%s/blobs/%s", cid, dgst), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Range", "bytes="+strconv.FormatInt(pos, 10)+"-"+strconv.FormatInt(pos+100, 10))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return // cut off before the head was sent
+	}
+	defer res.Body.Close()
+	var got bytes.Buffer
+	if n, err := got.ReadFrom(res.Body); res.StatusCode == http.StatusPartialContent && err == nil && n == 101 {
+		t.Errorf("101 bytes at %d of a damaged block were served", pos)
+	}
+}
