@@ -68,7 +68,7 @@ func TestMetrics(t *testing.T) {
 func TestMetricsOffline(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	startNode(t, Options{RepoPath: t.TempDir(), Metrics: registry})
-	if values := gathered(t, registry); len(values) != 4 || values["ipfs_registry_swarm_peers"] != 0 {
+	if values := gathered(t, registry); len(values) != 5 || values["ipfs_registry_swarm_peers"] != 0 {
 		t.Errorf("%v", values)
 	}
 }
