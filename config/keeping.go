@@ -23,6 +23,12 @@ func keeping(s *Settings) []Option {
 		{Name: "pin.quota", Arg: "SIZE", field: &s.PinQuota, Verbs: serve, Default: "0",
 			Doc:     "How many bytes the images may take together, what they share counted once; those pulled least recently make room, those pinned by name never; 0 means no limit.",
 			Allowed: "a size such as 500GB or 64GiB, or 0", check: size},
+		{Name: "pin.scrub_interval", Arg: "DURATION", field: &s.ScrubInterval, Verbs: serve, Default: "720h",
+			Doc:     "How often each image that is kept is verified in the background, every block of it read from the disk; 0 means never.",
+			Allowed: "a duration such as 168h, or 0", check: duration},
+		{Name: "pin.scrub_rate", Arg: "SIZE", field: &s.ScrubRate, Verbs: serve, Default: "10MB",
+			Doc:     "How many bytes that verification reads in a second.",
+			Allowed: "a size such as 10MB", check: someBytes},
 		{Name: "pin.max_image_size", Arg: "SIZE", field: &s.MaxImageSize, Verbs: policed, Default: "0",
 			Doc:     "How many bytes an image may have to be served or kept; 0 means no limit.",
 			Allowed: "a size such as 20GB, or 0", check: size},
@@ -50,6 +56,14 @@ func size(s string) error {
 	return err
 }
 
+// someBytes is size without 0.
+func someBytes(s string) error {
+	if n, err := parseSize(s); err != nil || n == 0 {
+		return errors.New("it is no size in bytes above 0")
+	}
+	return nil
+}
+
 func parseSize(s string) (int64, error) {
 	n, err := humanize.ParseBytes(strings.TrimSpace(s))
 	if err != nil || n > 1<<62 {
@@ -57,6 +71,9 @@ func parseSize(s string) (int64, error) {
 	}
 	return int64(n), nil
 }
+
+// IsSize reports whether a size can be read.
+func IsSize(s string) bool { return size(s) == nil }
 
 // Bytes is a size of the settings in bytes. It has been checked.
 func Bytes(s string) int64 {

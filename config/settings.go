@@ -40,6 +40,9 @@ type Settings struct {
 	MirrorNames []string
 	PinOnPull   string
 	PinRetain   time.Duration
+	// ScrubRate is a size too.
+	ScrubInterval time.Duration
+	ScrubRate     string
 	// PinQuota and MaxImageSize are sizes; see [Bytes].
 	PinQuota     string
 	MaxImageSize string

@@ -11,6 +11,8 @@ type Content struct {
 	File
 	// Descriptor has at least MediaType, Digest and Size, and Size is File.Size.
 	Descriptor ocispec.Descriptor
+	// Proven says that the digest was right before: reading proves nothing new.
+	Proven bool
 }
 
 // Check does what [Checker] says, as far as the File has that power.

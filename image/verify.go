@@ -25,7 +25,7 @@ func (v *verdicts) prove(f File, desc ocispec.Descriptor) (*Content, error) {
 		return nil, corrupt(desc.Digest, f.CID(), fmt.Errorf("it has %d bytes and its descriptor says %d", f.Size(), desc.Size))
 	}
 	if v.verified(f, desc.Digest) {
-		return &Content{File: f, Descriptor: desc}, nil
+		return &Content{File: f, Descriptor: desc, Proven: true}, nil
 	}
 	if desc.Size > smallBlob {
 		return &Content{File: &verifyingFile{File: f, dgst: desc.Digest, hash: desc.Digest.Algorithm().Hash(), verdicts: v}, Descriptor: desc}, nil
@@ -34,7 +34,7 @@ func (v *verdicts) prove(f File, desc ocispec.Descriptor) (*Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Content{File: &memFile{Reader: bytes.NewReader(data), c: f.CID()}, Descriptor: desc}, nil
+	return &Content{File: &memFile{Reader: bytes.NewReader(data), c: f.CID()}, Descriptor: desc, Proven: true}, nil
 }
 
 // readAll reads, verifies and closes f, whose size the caller has bounded.

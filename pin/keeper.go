@@ -29,6 +29,10 @@ type Options struct {
 	// Watermark is the percentage of the disk in use above which room is made;
 	// 0 means never.
 	Watermark int
+	// ScrubInterval is how often each image is verified in the background; 0
+	// means never. ScrubRate is how many bytes of them are read in a second.
+	ScrubInterval time.Duration
+	ScrubRate     int64
 	// Policy admits what may be kept; nil admits everything.
 	Policy *Policy
 	// Log gets what no caller can be told; nil discards it.
@@ -46,6 +50,10 @@ type Service interface {
 	List(ctx context.Context) ([]*Image, error)
 	// Remove lets go of an image. Its error is NotFound if it is not listed.
 	Remove(ctx context.Context, p image.Path) error
+	// Verify reads every block and every blob of images, and repairs what it
+	// can. told, unless it is nil, is told of each image. What could not be
+	// repaired is no error; see [Unsound].
+	Verify(ctx context.Context, r VerifyRequest, told func(Verified)) ([]Verified, error)
 	// Collect removes the blocks that nothing needs; with dry it only counts.
 	Collect(ctx context.Context, dry bool) (Freed, error)
 }
@@ -66,6 +74,8 @@ type Keeper struct {
 	pulled map[string]*pull     // likewise
 	later  map[string]retry     // likewise
 	wake   chan struct{}        // has room for one
+
+	proof proofMetrics
 }
 
 // New returns a Keeper of the images that store has the ledger of.

@@ -75,6 +75,7 @@ type Check struct {
 	// Blocks is how many were read, and Damaged and Repaired how many of them
 	// were not what their CIDs say and how many of those came anew.
 	Blocks   int64  `json:"blocks"`
+	Bytes    int64  `json:"bytes"`
 	Damaged  int64  `json:"damaged"`
 	Repaired int64  `json:"repaired"`
 	Problem  string `json:"problem,omitempty"`

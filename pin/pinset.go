@@ -65,6 +65,11 @@ type Blocks interface {
 	// Hold keeps whatever is read or added from now on from garbage collection
 	// until release is called: it is for those who add first and pin later.
 	Hold(ctx context.Context) (release func(), err error)
+	// Prove begins a run of proofs. The function that it returns hashes every
+	// block of a DAG that the run has not hashed yet, or with Direct one block,
+	// as it lies on the disk, and retrieves again what is damaged or missing.
+	// What nobody brings is no error, but told.
+	Prove(o ProveOptions) func(ctx context.Context, c cid.Cid, mode Mode) (Proved, error)
 	// Usage says how many bytes the blocks take, and the size and the free
 	// bytes of the file system that they are on.
 	Usage(ctx context.Context) (Usage, error)

@@ -54,6 +54,13 @@ func calls(s Service) map[string]call {
 			}
 			return nil, s.Remove(ctx, p)
 		},
+		"verify": func(ctx context.Context, request []byte, told func(any)) (any, error) {
+			var r VerifyRequest
+			if err := json.Unmarshal(request, &r); err != nil {
+				return nil, err
+			}
+			return s.Verify(ctx, r, func(v Verified) { told(v) })
+		},
 		"gc": func(ctx context.Context, request []byte, _ func(any)) (any, error) {
 			var dry bool
 			if err := json.Unmarshal(request, &dry); err != nil {
@@ -144,6 +151,17 @@ func (c *Client) List(ctx context.Context) ([]*Image, error) {
 // Remove implements Service.
 func (c *Client) Remove(ctx context.Context, p image.Path) error {
 	return c.call(ctx, "rm", p, nil, nil)
+}
+
+// Verify implements Service.
+func (c *Client) Verify(ctx context.Context, r VerifyRequest, told func(Verified)) ([]Verified, error) {
+	var all []Verified
+	return all, c.call(ctx, "verify", r, &all, func(data json.RawMessage) {
+		var v Verified
+		if told != nil && json.Unmarshal(data, &v) == nil {
+			told(v)
+		}
+	})
 }
 
 // Collect implements Service.

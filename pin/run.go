@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -40,6 +41,9 @@ type pull struct {
 // room on the disk. It does one thing at a time.
 func (k *Keeper) Run(ctx context.Context) {
 	k.warn(ctx, "repair the pins of the images that are kept", k.reconcile(ctx))
+	var scrubbing sync.WaitGroup
+	defer scrubbing.Wait()
+	scrubbing.Go(func() { k.scrub(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -23,7 +23,7 @@ func (c *cli) pinVerb() *cobra.Command {
 		Short: "Keep images: every block of every manifest, config and layer, whatever the form",
 		RunE:  needsVerb,
 	}
-	cmd.AddCommand(c.pinAddVerb(), c.pinListVerb(), c.pinRemoveVerb())
+	cmd.AddCommand(c.pinAddVerb(), c.pinListVerb(), c.pinRemoveVerb(), c.pinVerifyVerb())
 	return cmd
 }
 
@@ -143,7 +143,7 @@ its "ipfs files", and no request in flight. Requests are answered meanwhile.`,
 // writeImages writes a table of images.
 func writeImages(out io.Writer, all []*pin.Image) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CID\tSTATE\tKEPT FOR\tBYTES\tMISSING\tLAST PULLED\tNAME")
+	fmt.Fprintln(w, "CID\tSTATE\tKEPT FOR\tBYTES\tMISSING\tLAST PULLED\tVERIFIED\tNAME")
 	for _, i := range all {
 		why := "pull"
 		if i.Explicit {
@@ -157,7 +157,7 @@ func writeImages(out io.Writer, all []*pin.Image) error {
 		if i.Rest != "" {
 			path = image.Path{Root: i.Root, Rest: i.Rest}.String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", path, i.State, why, i.Size, missing, i.Pulled.Format(time.RFC3339), i.Name)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", path, i.State, why, i.Size, missing, i.Pulled.Format(time.RFC3339), lastVerified(i), i.Name)
 	}
 	return w.Flush()
 }

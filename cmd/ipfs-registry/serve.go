@@ -114,6 +114,11 @@ func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics p
 	}
 	here := image.NewResolver(n.Here(), n.Datastore(), image.ResolverOptions{Log: log})
 	keeper := keeper(s, n, images, log)
+	for _, collector := range keeper.Metrics() {
+		if err := metrics.Register(collector); err != nil {
+			return fmt.Errorf("register the metrics of what is kept: %w", err)
+		}
+	}
 	guard := keeper.Guard(images)
 	handler := registry.New(guard, registry.Options{Log: log, Metrics: metrics,
 		Names:     image.NewNames(n, n.Datastore(), log),
