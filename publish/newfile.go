@@ -65,3 +65,17 @@ func syncDir(name string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+// WriteFile makes a file of what write writes: it appears under its name whole
+// and on the disk, or not at all.
+func WriteFile(name string, write func(io.Writer) error) (err error) {
+	f, err := createFile(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := write(f); err != nil {
+		return err
+	}
+	return f.commit()
+}

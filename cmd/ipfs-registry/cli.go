@@ -68,7 +68,7 @@ func (c *cli) root() *cobra.Command {
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	config.DefineGlobal(root.PersistentFlags())
-	root.AddCommand(c.serveVerb(), c.pushVerb(), c.pullVerb(), c.resolveVerb(), c.pinVerb(), c.gcVerb(), c.swarmVerb(), c.idVerb(),
+	root.AddCommand(c.serveVerb(), c.pushVerb(), c.pullVerb(), c.resolveVerb(), c.pinVerb(), c.gcVerb(), c.exportVerb(), c.importVerb(), c.swarmVerb(), c.idVerb(),
 		c.cidVerb(), c.publishVerb(), c.configVerb(), c.versionVerb(), c.doctorVerb())
 	return root
 }
