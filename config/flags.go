@@ -38,6 +38,9 @@ func Define(flags *pflag.FlagSet, verb string) {
 // define adds a flag whose value is not looked at here: Load does it, in one
 // way for all that a value can come from.
 func (o Option) define(flags *pflag.FlagSet) {
+	if o.Secret {
+		return
+	}
 	usage := o.usage()
 	switch o.field.(type) {
 	case *bool:

@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +14,7 @@ import (
 // keeping are the settings of what is kept and what may be served.
 func keeping(s *Settings) []Option {
 	serve := []string{"serve"}
+	remote := []string{"remote"}
 	policed := []string{"serve", "pin", "pull"}
 	return []Option{
 		{Name: "pin.on_pull", Arg: "WHAT", field: &s.PinOnPull, Verbs: serve, Default: "all",
@@ -32,16 +35,44 @@ func keeping(s *Settings) []Option {
 		{Name: "pin.max_image_size", Arg: "SIZE", field: &s.MaxImageSize, Verbs: policed, Default: "0",
 			Doc:     "How many bytes an image may have to be served or kept; 0 means no limit.",
 			Allowed: "a size such as 20GB, or 0", check: size},
+		{Name: "pin.service", Arg: "URL", field: &s.PinService, Verbs: remote, AlsoFlag: "service",
+			Doc:     "The endpoint of the pinning service that \"pin remote\" talks to, one that speaks the IPFS Pinning Service API.",
+			Allowed: "an https:// URL, or an http:// URL of this host", check: serviceURL, redact: hideCredentials},
+		{Name: "pin.service_token_file", Arg: "FILE", field: &s.PinServiceTokenFile, Verbs: remote, AlsoFlag: "token-file",
+			Doc:     "A file whose content is the access token of that service.",
+			Allowed: "a file"},
+		{Name: "pin.service_token", field: &s.PinServiceToken, Verbs: remote, Secret: true, NotInFile: true,
+			Doc:     "The access token of that service itself, when there is no file.",
+			Allowed: "a token", redact: func(string) string { return "(hidden)" }},
 		{Name: "policy.serve", Arg: "WHAT", field: &s.PolicyServe, Verbs: policed, Default: "any",
 			Doc:     "Which images are served: any, only those that are pinned here, or only those that policy.list lists, which are then also the only ones that can be pinned or pulled.",
 			Allowed: "any, pinned or list", check: oneOf("any", "pinned", "list")},
 		{Name: "policy.list", Arg: "FILE", field: &s.PolicyList, Verbs: policed,
 			Doc:     "The file with the root CIDs and manifest digests that policy.serve=list serves, one on a line; read again when it changes.",
 			Allowed: "a file"},
+		{Name: "policy.key", Arg: "FILE", field: &s.PolicyKey, Verbs: policed,
+			Doc:     "A file with public keys, PEM, by one of which cosign has to have signed an image that is kept or served, with the signature in the image's layout or referrers.",
+			Allowed: "a file"},
 		{Name: "gc.watermark", Arg: "PERCENT", field: &s.GCWatermark, Verbs: serve, Default: "90",
 			Doc:     "How full the disk of the repository may be before what nothing needs is removed, and after that the images pulled least recently; 0 means never.",
 			Allowed: "a whole number from 0 to 100", check: percent},
 	}
+}
+
+// serviceURL refuses what would send a token in the clear.
+func serviceURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.User != nil {
+		return errors.New("it is no URL of a service")
+	}
+	ip := net.ParseIP(u.Hostname())
+	if u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()) {
+		return nil
+	}
+	return errors.New("a token goes over https only, or to this host")
 }
 
 func percent(s string) error {

@@ -51,10 +51,17 @@ func (o Option) markdown(b *strings.Builder) {
 	}
 	row("value", o.Allowed+map[bool]string{true: "; any number of them"}[o.Repeatable()])
 	row("default", code(o.Default))
-	row("flag", code("--"+o.Flag())+also(code("--"+o.AlsoFlag), o.AlsoFlag != ""))
+	row("flag", o.markdownFlag())
 	row("variable", code(o.Env())+also(code(o.AlsoEnv), o.AlsoEnv != ""))
 	row("verbs", o.verbs())
 	b.WriteString("\n")
+}
+
+func (o Option) markdownFlag() string {
+	if o.Secret {
+		return "none, nor a key of the file"
+	}
+	return code("--"+o.Flag()) + also(code("--"+o.AlsoFlag), o.AlsoFlag != "")
 }
 
 func (o Option) verbs() string {

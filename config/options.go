@@ -27,6 +27,9 @@ type Option struct {
 	AlsoEnv  string
 	// NotInFile marks what the file cannot say.
 	NotInFile bool
+	// Secret is read from the environment only: flags show in lists of
+	// processes, and files are handed around.
+	Secret bool
 
 	field  any // pointer to the field of Settings
 	check  func(string) error

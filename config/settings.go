@@ -50,6 +50,10 @@ type Settings struct {
 	// PolicyList is empty when nothing is listed.
 	PolicyList  string
 	GCWatermark int
+	// PinService is empty when there is none, and so are its tokens.
+	PinService, PinServiceTokenFile, PinServiceToken string
+	// PolicyKey is empty when nothing has to be signed.
+	PolicyKey string
 
 	ContainerdAddress string
 	Namespace         string

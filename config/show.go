@@ -13,14 +13,15 @@ type Entry struct {
 	Values []string `json:"values"`
 	Origin string   `json:"origin"`
 
-	list bool
+	list    bool
+	outside bool // the file can't say it
 }
 
 // Entries are the settings in force, in the order of the table.
 func (s *Settings) Entries() []Entry { return s.entries }
 
 func (o Option) entry(origin string) Entry {
-	e := Entry{Name: o.Name, Values: []string{}, Origin: origin, list: o.Repeatable()}
+	e := Entry{Name: o.Name, Values: []string{}, Origin: origin, list: o.Repeatable(), outside: o.NotInFile}
 	for _, w := range o.words() {
 		e.Values = append(e.Values, o.shown(w))
 	}
@@ -32,7 +33,7 @@ func (o Option) entry(origin string) Entry {
 func (s *Settings) WriteYAML(w io.Writer) error {
 	for _, e := range s.entries {
 		line := strings.TrimSpace(e.Name+": "+e.yaml()) + "  # " + e.Origin
-		if e.Name == "config" {
+		if e.outside {
 			line = "# " + line
 		}
 		if _, err := fmt.Fprintln(w, line); err != nil {

@@ -153,6 +153,8 @@ func checkKey(t []Option, key string, value any) error {
 	var known []string
 	for _, o := range t {
 		switch {
+		case o.Name == key && o.Secret:
+			return fmt.Errorf("the file cannot set %s; use %s", key, o.Env())
 		case o.Name == key && o.NotInFile:
 			return fmt.Errorf("the file cannot set %s; use --%s or %s", key, o.Flag(), o.Env())
 		case o.Name == key, empty(value) && strings.HasPrefix(o.Name, key+"."):

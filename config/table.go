@@ -45,7 +45,7 @@ func serving(s *Settings) []Option {
 // network are the settings of the node, for the verbs that may need one.
 func network(s *Settings) []Option {
 	serve := []string{"serve"}
-	nodes := []string{"serve", "pull", "resolve", "pin"}
+	nodes := []string{"serve", "pull", "resolve", "pin", "remote"}
 	return []Option{
 		{Name: "offline", field: &s.Offline, Verbs: nodes, Default: "false",
 			Doc:     "Serve what the repository and the gateways given have, without any libp2p host.",

@@ -175,6 +175,11 @@ func (k *Keeper) admit(ctx context.Context, i *Image, c *image.Closure) error {
 	if most := k.options.MaxImageSize; most > 0 && c.Size > most {
 		return tooLarge(i.Path(), c.Size, most)
 	}
+	if k.signed != nil {
+		if err := k.signed.AdmitAll(ctx, i.Path(), c.Manifests); err != nil {
+			return err
+		}
+	}
 	return k.options.Policy.admitKeeping(ctx, i, c)
 }
 

@@ -182,6 +182,14 @@ func (g *Guard) Knows(p image.Path, dgst digest.Digest) bool { return g.images.K
 // admit decides about a digest of the image at p, or with none about whether
 // there may be something of it. all says that everything below p is admitted.
 func (g *Guard) admit(ctx context.Context, p image.Path, dgst digest.Digest) (all bool, err error) {
+	all, err = g.admitServed(ctx, p, dgst)
+	if err != nil || g.keeper.signed == nil {
+		return all, err
+	}
+	return false, g.keeper.signed.Admit(ctx, p, dgst)
+}
+
+func (g *Guard) admitServed(ctx context.Context, p image.Path, dgst digest.Digest) (all bool, err error) {
 	if g.policy.open() {
 		return true, nil
 	}
@@ -274,6 +282,10 @@ func (g *Guard) collect(ctx context.Context, p image.Path, dgst digest.Digest, s
 
 // AdmitFile decides about a file that is asked for by its CID and no image.
 func (g *Guard) AdmitFile(ctx context.Context, c cid.Cid) error {
+	if g.keeper.signed != nil {
+		return &image.Error{Class: image.Denied, Op: "serve " + c.String(), Err: errors.New("policy.key demands a signature, and a file by itself has none"),
+			Hint: "pull the image that it belongs to from the registry"}
+	}
 	if g.policy.open() {
 		return nil
 	}

@@ -33,6 +33,9 @@ type Options struct {
 	// means never. ScrubRate is how many bytes of them are read in a second.
 	ScrubInterval time.Duration
 	ScrubRate     int64
+	// Key is the file of public keys, by one of which an image has to be signed
+	// to be kept or served; "" means none has to. See [Signed].
+	Key string
 	// Policy admits what may be kept; nil admits everything.
 	Policy *Policy
 	// Log gets what no caller can be told; nil discards it.
@@ -75,7 +78,8 @@ type Keeper struct {
 	later  map[string]retry     // likewise
 	wake   chan struct{}        // has room for one
 
-	proof proofMetrics
+	proof  proofMetrics
+	signed *Signed // nil means that nothing has to be signed
 }
 
 // New returns a Keeper of the images that store has the ledger of.
@@ -83,11 +87,15 @@ func New(images Resolver, blocks Blocks, store Store, o Options) *Keeper {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Keeper{
+	k := &Keeper{
 		images: images, blocks: blocks, ledger: NewLedger(store), options: o,
 		adding: map[string]*addition{}, pulled: map[string]*pull{}, later: map[string]retry{},
 		wake: make(chan struct{}, 1),
 	}
+	if o.Key != "" {
+		k.signed = NewSigned(images, o.Key)
+	}
+	return k
 }
 
 // Ledger is the record of what is kept.

@@ -22,6 +22,7 @@ func keepOptions(s *config.Settings, log *slog.Logger) pin.Options {
 	return pin.Options{
 		OnPull: s.PinOnPull == "all", Retain: s.PinRetain, Quota: config.Bytes(s.PinQuota),
 		ScrubInterval: s.ScrubInterval, ScrubRate: config.Bytes(s.ScrubRate),
+		Key:          s.PolicyKey,
 		MaxImageSize: config.Bytes(s.MaxImageSize), Watermark: s.GCWatermark,
 		Policy: &pin.Policy{Serve: s.PolicyServe, List: s.PolicyList}, Log: log,
 	}

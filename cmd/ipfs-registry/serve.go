@@ -45,6 +45,11 @@ The first SIGTERM or SIGINT lets requests in flight end, the second ends at once
 // serve runs the daemon until ctx ends. The admin pages answer from the first
 // moment; the registry's clients wait until the node is there.
 func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
+	if s.PolicyKey != "" {
+		if err := pin.CheckKeys(s.PolicyKey); err != nil {
+			return err
+		}
+	}
 	open, err := openDoors(ctx, s)
 	if err != nil {
 		return blame(ctx, s, log, err)

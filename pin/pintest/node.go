@@ -267,3 +267,32 @@ func (n *Node) Has() []cid.Cid {
 	slices.SortFunc(all, func(a, b cid.Cid) int { return slices.Compare(a.Bytes(), b.Bytes()) })
 	return all
 }
+
+// Prove looks for blocks; what is in memory is never damaged, but may be lost.
+func (n *Node) Prove(pin.ProveOptions) func(context.Context, cid.Cid, pin.Mode) (pin.Proved, error) {
+	seen := map[cid.Cid]bool{}
+	return func(_ context.Context, root cid.Cid, mode pin.Mode) (p pin.Proved, err error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		err = n.each(root, mode, func(c cid.Cid) error {
+			if seen[c] {
+				return nil
+			}
+			seen[c] = true
+			p.Blocks++
+			switch {
+			case n.local[c]:
+				return nil
+			case n.Offline:
+				p.Broken++
+				p.Names = append(p.Names, c)
+			default:
+				n.local[c] = true
+				p.Repaired++
+			}
+			p.Damaged++
+			return nil
+		})
+		return p, err
+	}
+}
