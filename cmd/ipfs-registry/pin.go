@@ -23,7 +23,7 @@ func (c *cli) pinVerb() *cobra.Command {
 		Short: "Keep images: every block of every manifest, config and layer, whatever the form",
 		RunE:  needsVerb,
 	}
-	cmd.AddCommand(c.pinAddVerb(), c.pinListVerb(), c.pinRemoveVerb(), c.pinVerifyVerb())
+	cmd.AddCommand(c.pinAddVerb(), c.pinListVerb(), c.pinRemoveVerb(), c.pinVerifyVerb(), c.pinRemoteVerb())
 	return cmd
 }
 
