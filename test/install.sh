@@ -26,6 +26,8 @@ tools=(
 	"buildctl github.com/moby/buildkit v0.30.0 cmd/buildctl"
 	"registry github.com/distribution/distribution/v3 v3.1.2 cmd/registry"
 	"crane github.com/google/go-containerregistry v0.22.1 cmd/crane"
+	"cosign github.com/sigstore/cosign/v3 v3.0.6 cmd/cosign"
+	"ipfs-cluster-service github.com/ipfs-cluster/ipfs-cluster v1.1.6 cmd/ipfs-cluster-service"
 	"toxiproxy-server github.com/Shopify/toxiproxy/v2 v2.12.0 cmd/server"
 )
 
