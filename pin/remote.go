@@ -166,19 +166,26 @@ func poll(ctx context.Context, s RemoteService, pins []RemotePin) (pinned int, e
 	return pinned, nil
 }
 
-// LetGo ends the pins of the DAGs, and returns how many it ended.
+// LetGo ends the pin of the first of the DAGs, an image's root, and of the others
+// those that were asked for with it, which its name tells. It returns how many.
 func LetGo(ctx context.Context, s RemoteService, dags []cid.Cid) (int, error) {
 	pins, err := s.List(ctx, dags)
 	if err != nil {
 		return 0, err
 	}
-	for i, p := range pins {
-		if err := s.Remove(ctx, p.ID); err != nil && image.ClassOf(err) != image.NotFound {
-			return i, err
-		}
-	}
-	if len(pins) == 0 {
+	i := slices.IndexFunc(pins, func(p RemotePin) bool { return p.CID.Equals(dags[0]) })
+	if i < 0 {
 		return 0, &image.Error{Class: image.NotFound, Op: "let go of " + dags[0].String() + " remotely", Err: errors.New("the service has no pin of it")}
 	}
-	return len(pins), nil
+	name, ended := pins[i].Name, 0
+	for _, p := range pins {
+		if p.Name != name {
+			continue // it is another image's as well
+		}
+		if err := s.Remove(ctx, p.ID); err != nil && image.ClassOf(err) != image.NotFound {
+			return ended, err
+		}
+		ended++
+	}
+	return ended, nil
 }

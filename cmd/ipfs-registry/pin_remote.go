@@ -97,8 +97,8 @@ func (c *cli) remoteRemoveVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm REF",
 		Short: "Let the service let go of an image",
-		Long: `Let the service let go of an image. Of a form whose CID does not reach the whole image that is every manifest and blob,
-also one that another image there shares: add that again.`,
+		Long: `Let the service let go of an image. Of a form whose CID does not reach the whole image that is every manifest and blob
+that was added with it, also one that an image added later shares: add that one again.`,
 		Args: arguments("REF"),
 	}
 	asJSON := jsonFlag(cmd)
