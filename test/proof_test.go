@@ -110,13 +110,29 @@ func TestDamagedBlocksAreNeverServed(t *testing.T) {
 		strings.Contains(string(a.body), "ipfs_registry_damaged_blocks_total 0\n") {
 		t.Error("the metrics do not count the damage")
 	}
+	expectVerified(t, d, cid, "damaged")
 	must(t, cli(t.Context(), repo, "swarm", "connect", origin.address(t)))
+	expectVerified(t, d, cid, "repaired")
+	expectVerified(t, d, cid, "sound")
 	if bad := whole(d, "GET"); bad != 0 {
 		t.Errorf("with a peer that has them, %d layers are bad", bad)
 	}
 	d.terminate(t)
 	if bad := whole(serve(t, repo, "--offline"), "HEAD", "GET"); bad != 0 {
 		t.Errorf("after the peer's blocks came, %d layers are bad", bad)
+	}
+}
+
+// expectVerified verifies all images, of which one has that result, and looks for
+// it in the list of what is kept.
+func expectVerified(t *testing.T, d *daemon, cid, result string) {
+	t.Helper()
+	out, err := output(cli(t.Context(), d.repo, "pin", "verify", "--all"))
+	if (err != nil) != (result == "damaged") || !strings.Contains(out, cid+"  "+result) {
+		t.Errorf("pin verify: %s (%v); want %s", out, err, result)
+	}
+	if list := must(t, cli(t.Context(), d.repo, "pin", "ls")); !strings.Contains(list, " "+result+" 20") {
+		t.Errorf("pin ls: %s; want %s", list, result)
 	}
 }
 
