@@ -91,5 +91,7 @@ func (c *cli) admitted(ctx context.Context, s *config.Settings, n *node.Node, re
 	if !slices.ContainsFunc(all, func(i *pin.Image) bool { return i.State == pin.Kept && i.Root == ref.Path.Root }) {
 		return nil, pin.NotPinned(ref.Path)
 	}
-	return images, nil
+	o := keepOptions(s, log)
+	o.Policy = nil // its question is answered; others, such as for a signature, are not
+	return pin.New(images, n, n.Records(), o).Guard(images), nil
 }
