@@ -2,12 +2,10 @@ package archive
 
 import (
 	"bytes"
-	"compress/flate"
-	"compress/gzip"
-	"errors"
 	"io"
 	"strings"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -23,29 +21,63 @@ const maxUnpacked = 64 << 30
 // UnpackedDigest returns the digest of the tar in a layer of the media type. The
 // error is a FaultError where the layer is at fault and not r.
 func UnpackedDigest(r io.Reader, mediaType string, of digest.Algorithm) (digest.Digest, error) {
-	body, err := Unpack(r, mediaType)
-	if err != nil {
-		return "", broken(err)
-	}
-	defer body.Close()
 	d := of.Digester()
-	n, err := io.Copy(d.Hash(), io.LimitReader(body, maxUnpacked+1))
-	if err != nil {
-		return "", broken(err)
-	}
-	if n > maxUnpacked {
-		return "", fault("it unpacks to more than %d bytes", int64(maxUnpacked))
+	if err := UnpackTo(d.Hash(), r, mediaType); err != nil {
+		return "", err
 	}
 	return d.Digest(), nil
 }
 
-// broken tells a stream that can't be unpacked from one that can't be read.
-func broken(err error) error {
-	var flaw flate.CorruptInputError
-	if errors.As(err, &flaw) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || err == io.EOF || err == io.ErrUnexpectedEOF {
+// UnpackTo writes the tar that is in a layer of the media type to w. The error is
+// a FaultError where the layer is at fault, and neither r nor w.
+func UnpackTo(w io.Writer, r io.Reader, mediaType string) error {
+	in, out := &watchedReader{r: r}, &watchedWriter{w: w}
+	n, err := unpackTo(out, in, mediaType)
+	switch {
+	case in.err != nil:
+		return in.err
+	case out.err != nil:
+		return out.err
+	case err != nil:
 		return fault("it can't be unpacked: %w", err)
+	case n > maxUnpacked:
+		return fault("it unpacks to more than %d bytes", int64(maxUnpacked))
 	}
-	return err
+	return nil
+}
+
+func unpackTo(w io.Writer, r io.Reader, mediaType string) (int64, error) {
+	body, err := Unpack(r, mediaType)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	return io.CopyBuffer(w, io.LimitReader(body, maxUnpacked+1), make([]byte, 256<<10))
+}
+
+// watchedReader and watchedWriter remember how they failed.
+type watchedReader struct {
+	r   io.Reader
+	err error // other than io.EOF
+}
+
+func (w *watchedReader) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && err != io.EOF {
+		w.err = err
+	}
+	return n, err
+}
+
+type watchedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (w *watchedWriter) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	w.err = err
+	return n, err
 }
 
 // LayerType is the media type of a layer that begins with head.
