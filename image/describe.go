@@ -22,7 +22,14 @@ type Description struct {
 	Tags      []string
 	// Size is the sum in bytes of the distinct manifests and blobs below.
 	Size int64
+	// ConvertedFrom is the digest of the image whose layers were converted to
+	// make this one, or "".
+	ConvertedFrom digest.Digest
 }
+
+// AnnotationConvertedFrom is the annotation of a manifest or index that says of
+// which one its layers were converted, by digest.
+const AnnotationConvertedFrom = "io.github.ipfs-registry.converted-from"
 
 // Describe resolves ref and reads the manifests below it, no layer.
 func (r *Resolver) Describe(ctx context.Context, ref Reference) (*Description, error) {
@@ -39,6 +46,9 @@ func (r *Resolver) Describe(ctx context.Context, ref Reference) (*Description, e
 		return nil, err
 	}
 	d := &Description{Root: ref.Path.Root, Form: im.form.name(), Descriptor: doc.desc, Tags: im.tags()}
+	if from, err := digest.Parse(doc.manifest.Annotations[AnnotationConvertedFrom]); err == nil {
+		d.ConvertedFrom = from
+	}
 	err = im.measure(ctx, doc, d, map[digest.Digest]bool{})
 	return d, err
 }

@@ -40,6 +40,7 @@ type document struct {
 	Blobs        []ocispec.Descriptor `json:"blobs"`
 	Manifests    []ocispec.Descriptor `json:"manifests"`
 	Subject      *ocispec.Descriptor  `json:"subject"`
+	Annotations  map[string]string    `json:"annotations"`
 }
 
 // parseDocument reads what desc describes. A document that could be taken for

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/publish/lazy"
 )
 
 // PushOptions say what shape an image gets.
@@ -36,6 +38,14 @@ type PushOptions struct {
 	// Schema1 adds a manifest of Docker's schema 1 beside each tag of a static
 	// registry, called <tag>-schema1.
 	Schema1 bool
+	// Lazy is the format that layers are converted to; "" leaves them as they
+	// are. What is of the format already is not converted.
+	Lazy lazy.Format
+	// First are the files, by their paths, that converted layers have first.
+	First []string
+	// TempDir is where layers lie while they are converted; by default that of
+	// the system.
+	TempDir string
 	// Progress is told how the blobs move; nil for nobody.
 	Progress Progress
 }
@@ -63,6 +73,14 @@ type Result struct {
 	// Missing are the entries of its indexes that were not there whole at the
 	// source and so were left out.
 	Missing []ocispec.Descriptor
+	// ConvertedFrom is what the image was before its layers were converted; it
+	// has no digest when nothing was.
+	ConvertedFrom ocispec.Descriptor
+	// Left are the manifests, such as signatures, that are about what was
+	// converted, and so are not about the image and not pushed.
+	Left []ocispec.Descriptor
+	// Missed are those of PushOptions.First that no converted layer has.
+	Missed []string
 }
 
 // push is a Push under way.
@@ -94,37 +112,57 @@ func formats() map[string]func(*push, context.Context) (Result, error) {
 // taken, NotFound when it or the platforms asked for are not there, Unavailable
 // when the source stops answering. ctx ends it.
 func Push(ctx context.Context, src Source, sink Sink, o PushOptions) (Result, error) {
-	if o.Format == "" {
-		o.Format = "layout"
+	o, err := o.complete(src)
+	if err != nil {
+		return Result{}, err
 	}
-	if o.Chunker == "" {
-		o.Chunker = UnixFSv1
-	}
-	if o.Format == "static" {
-		if _, _, err := splitName(o.Name); err != nil {
-			return Result{}, malformed("push "+src.Name(), err, "give a name such as nginx:alpine")
-		}
-	} else if o.Into != nil {
-		return Result{}, malformed("push "+src.Name(), errors.New("only the format static is added to what was pushed before"), "use the format static")
-	}
-	if o.Name == "" {
-		o.Name = src.Name()
-	}
-	all := formats()
-	format, ok := all[o.Format]
-	if !ok {
-		names := slices.Sorted(maps.Keys(all))
-		return Result{}, malformed("push "+src.Name(), fmt.Errorf("the format %s is not known", quote(o.Format)), "use "+strings.Join(names, " or "))
-	}
-	if o.Chunker != UnixFSv1 && o.Chunker != KuboLegacy {
-		return Result{}, malformed("push "+src.Name(), fmt.Errorf("the chunker %s is not known", quote(string(o.Chunker))), fmt.Sprintf("use %s or %s", UnixFSv1, KuboLegacy))
-	}
+	format := formats()[o.Format]
 	p := &push{survey: newSurvey(newTransfer(src, o.Progress), o.Platforms, true),
 		sink: sink, chunker: o.Chunker, name: o.Name, base: o.Into, schema1: o.Schema1, cids: map[digest.Digest]cid.Cid{}}
 	if err := p.take(ctx, src.Root()); err != nil {
 		return Result{}, err
 	}
-	return format(p, ctx)
+	if o.Lazy == "" {
+		return format(p, ctx)
+	}
+	from, err := p.convert(ctx, o)
+	if err != nil {
+		return Result{}, err
+	}
+	defer from.Close()
+	now := from.source()
+	p.survey = newSurvey(newTransfer(now, o.Progress), nil, true)
+	if err := p.take(ctx, now.Root()); err != nil {
+		return Result{}, err
+	}
+	result, err := format(p, ctx)
+	from.tell(&result, o.First)
+	return result, err
+}
+
+// complete checks the options and fills in the defaults.
+func (o PushOptions) complete(src Source) (PushOptions, error) {
+	o.Format, o.Chunker = cmp.Or(o.Format, "layout"), cmp.Or(o.Chunker, UnixFSv1)
+	refuse := func(why error, hint string) (PushOptions, error) { return o, malformed("push "+src.Name(), why, hint) }
+	if o.Format == "static" {
+		if _, _, err := splitName(o.Name); err != nil {
+			return refuse(err, "give a name such as nginx:alpine")
+		}
+	} else if o.Into != nil {
+		return refuse(errors.New("only the format static is added to what was pushed before"), "use the format static")
+	}
+	o.Name = cmp.Or(o.Name, src.Name())
+	all := formats()
+	if _, ok := all[o.Format]; !ok {
+		return refuse(fmt.Errorf("the format %s is not known", quote(o.Format)), "use "+strings.Join(slices.Sorted(maps.Keys(all)), " or "))
+	}
+	if o.Chunker != UnixFSv1 && o.Chunker != KuboLegacy {
+		return refuse(fmt.Errorf("the chunker %s is not known", quote(string(o.Chunker))), fmt.Sprintf("use %s or %s", UnixFSv1, KuboLegacy))
+	}
+	if o.Lazy != "" && o.Lazy != lazy.EStargz && o.Lazy != lazy.ZstdChunked {
+		return refuse(fmt.Errorf("layers can't be converted to %s", quote(string(o.Lazy))), fmt.Sprintf("use %s or %s", lazy.EStargz, lazy.ZstdChunked))
+	}
+	return o, nil
 }
 
 // addBlobs puts all that is no manifest into the sink.

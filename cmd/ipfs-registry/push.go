@@ -27,6 +27,10 @@ type pushed struct {
 	Name      string        `json:"name"`
 	// Missing are the manifests that an index lists and the source lacks.
 	Missing []digest.Digest `json:"missing"`
+	// ConvertedFrom is what the image was before its layers were converted.
+	ConvertedFrom digest.Digest `json:"convertedFrom,omitempty"`
+	// Left are the manifests, such as signatures, about what was converted.
+	Left []digest.Digest `json:"left,omitempty"`
 }
 
 const sources = `SOURCE is one of
@@ -62,6 +66,9 @@ func (c *cli) pushVerb() *cobra.Command {
 	cmd.Flags().StringVar(&f.layer, "layer", "", "push one layer, a tar `FILE`, and the layer manifest by which it is pulled")
 	cmd.Flags().StringVar(&f.chunker, "chunker", string(publish.UnixFSv1), "the UnixFS import profile (`PROFILE`: unixfs-v1-2025, or kubo-legacy for the CIDs that nerdctl makes)")
 	cmd.Flags().StringArrayVar(&f.platforms, "platform", nil, "only this platform (`OS/ARCH[/VARIANT]`; repeatable; default all that are there)")
+	cmd.Flags().BoolVar(&f.estargz, "estargz", false, "convert the layers to eStargz, of which a container reads only what it needs")
+	cmd.Flags().BoolVar(&f.zstdChunked, "zstd-chunked", false, "convert the layers to zstd:chunked, which podman reads in parts")
+	cmd.Flags().StringVar(&f.first, "estargz-prioritize", "", "lay the files listed in `FILE`, one path a line, where they are fetched before the container starts")
 	cmd.Flags().BoolVar(&f.insecure, "insecure", false, "reach the source registry by plain HTTP or with an unchecked certificate")
 	config.Define(cmd.Flags(), "push")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -78,6 +85,10 @@ func (c *cli) push(cmd *cobra.Command, source string, f *pushFlags) error {
 	if err != nil {
 		return misuse(err)
 	}
+	first, err := f.prioritized()
+	if err != nil {
+		return err
+	}
 	s, log, err := c.settings(cmd)
 	if err != nil {
 		return err
@@ -92,6 +103,7 @@ func (c *cli) push(cmd *cobra.Command, source string, f *pushFlags) error {
 	defer func() { _ = src.Close() }() // only read
 	result, err := c.publish(cmd.Context(), s, log, cmp.Or(f.name, source), func(ctx context.Context, n *node.Node, o publish.PushOptions) (publish.Result, error) {
 		o.Format, o.Chunker, o.Platforms, o.Name, o.Schema1 = f.format, publish.Chunker(f.chunker), platforms, f.name, f.schema1
+		o.Lazy, o.First, o.TempDir = f.lazy(), first, spoolDir(s.Repo)
 		if into.Defined() {
 			o.Into = &publish.Base{Source: n, Root: into}
 		}
@@ -101,10 +113,21 @@ func (c *cli) push(cmd *cobra.Command, source string, f *pushFlags) error {
 		return err
 	}
 	found := newPushed(result, s.Listen)
-	if len(found.Missing) > 0 {
-		log.Warn("the source lacks some of what its index lists; that was left out", "digests", found.Missing)
-	}
+	found.warn(log, result.Missed)
 	return c.result(*f.json, found, found.text)
+}
+
+// warn tells of what is not as it may have been expected.
+func (p pushed) warn(log *slog.Logger, missed []string) {
+	if len(p.Missing) > 0 {
+		log.Warn("the source lacks some of what its index lists; that was left out", "digests", p.Missing)
+	}
+	if len(p.Left) > 0 {
+		log.Warn("signatures and the like are about the image before it was converted, and were left out; sign it anew", "digests", p.Left, "image", p.Digest)
+	}
+	if len(missed) > 0 {
+		log.Warn("no layer that was converted has some of the files to be laid first", "files", missed)
+	}
 }
 
 // publish pushes into the node. With no daemon the node has no host: what is
@@ -137,6 +160,7 @@ func newPushed(r publish.Result, listen string) pushed {
 	p := pushed{
 		CID: r.Root.String(), Digest: r.Descriptor.Digest, MediaType: r.Descriptor.MediaType,
 		Size: r.Size, Blobs: r.Blobs, Name: registryHost(listen) + "/ipfs/" + r.Root.String(), Missing: []digest.Digest{},
+		ConvertedFrom: r.ConvertedFrom.Digest,
 	}
 	if r.Repository != "" {
 		p.Name += "/" + r.Repository
@@ -146,6 +170,9 @@ func newPushed(r publish.Result, listen string) pushed {
 	}
 	for _, m := range r.Missing {
 		p.Missing = append(p.Missing, m.Digest)
+	}
+	for _, m := range r.Left {
+		p.Left = append(p.Left, m.Digest)
 	}
 	return p
 }

@@ -27,6 +27,8 @@ type resolved struct {
 	Platforms []string `json:"platforms"`
 	Tags      []string `json:"tags"`
 	Names     []string `json:"names"`
+	// ConvertedFrom is what the image was before its layers were converted.
+	ConvertedFrom digest.Digest `json:"convertedFrom,omitempty"`
 }
 
 func (c *cli) resolveVerb() *cobra.Command {
@@ -68,7 +70,7 @@ func describe(d *image.Description, ref image.Reference, listen string) resolved
 	r := resolved{
 		Root: d.Root.String(), Form: d.Form,
 		MediaType: d.Descriptor.MediaType, Digest: d.Descriptor.Digest, Size: d.Descriptor.Size, TotalSize: d.Size,
-		Platforms: []string{}, Tags: append([]string{}, d.Tags...),
+		Platforms: []string{}, Tags: append([]string{}, d.Tags...), ConvertedFrom: d.ConvertedFrom,
 	}
 	for _, p := range d.Platforms {
 		r.Platforms = append(r.Platforms, platformName(p))
@@ -114,6 +116,7 @@ func (r resolved) text(out io.Writer) error {
 		{"form", r.Form},
 		{"media type", r.MediaType},
 		{"digest", r.Digest.String()},
+		{"converted from", r.ConvertedFrom.String()},
 		{"size", fmt.Sprintf("%d bytes, %d in all", r.Size, r.TotalSize)},
 		{"platforms", strings.Join(r.Platforms, ", ")},
 		{"tags", strings.Join(r.Tags, ", ")},
