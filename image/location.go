@@ -31,9 +31,16 @@ func (l location) open(ctx context.Context, source Source) (File, error) {
 	if l.made != nil {
 		return &memFile{Reader: bytes.NewReader(l.made), c: rawCID(digest.FromBytes(l.made))}, nil
 	}
-	f, err := source.Open(ctx, l.path)
-	if err != nil || l.section == nil {
-		return f, err
+	if l.section == nil {
+		return source.Open(ctx, l.path)
+	}
+	first, ok := FirstIn(ctx)
+	if !ok {
+		first.To = l.section.size
+	}
+	f, err := source.Open(first.within(*l.section).In(ctx), l.path)
+	if err != nil {
+		return nil, err
 	}
 	s := &sectionFile{File: f, section: *l.section}
 	if _, err := s.Seek(0, io.SeekStart); err != nil {

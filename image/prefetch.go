@@ -2,8 +2,6 @@ package image
 
 import (
 	"sync"
-
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 const (
@@ -69,14 +67,6 @@ func (im *resolved) ahead(m *manifest) []Part {
 		}
 	}
 	return parts
-}
-
-// readFirst are the sections of a blob that are read first when it is pulled.
-func readFirst(desc ocispec.Descriptor) []section {
-	if desc.Size <= 0 {
-		return nil
-	}
-	return []section{{0, min(desc.Size, maxAhead)}}
 }
 
 // part is the part of a file that holds a section of what is at l.

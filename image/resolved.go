@@ -105,7 +105,7 @@ func (im *resolved) open(ctx context.Context, dgst digest.Digest, p place) (File
 }
 
 func (im *resolved) blob(ctx context.Context, dgst digest.Digest) (*Content, error) {
-	p, err := im.find(ctx, dgst)
+	p, err := im.find(First{}.In(ctx), dgst) // which opens manifests
 	if err != nil {
 		return nil, naming(dgst, err)
 	}

@@ -68,7 +68,7 @@ func (r *Resolver) Manifest(ctx context.Context, p Path, ref string) (*Content, 
 
 // Blob returns the blob, or manifest, with the digest. The caller closes it.
 func (r *Resolver) Blob(ctx context.Context, p Path, dgst digest.Digest) (*Content, error) {
-	im, err := r.resolve(ctx, p)
+	im, err := r.resolve(First{}.In(ctx), p)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,8 @@ func (p Path) String() string {
 // Open's errors are of the classes of [Error]: NotFound when a name of the path
 // is not in its directory, Unavailable when no provider delivered the blocks in
 // time, and [*NotFileError] when the path leads to something other than a file.
-// Open returns only when the first byte can be read.
+// Open returns only when the first byte can be read, or that of a [First] in
+// ctx.
 //
 // ctx bounds the opening and every later Read; the caller closes the File.
 type Source interface {

@@ -28,10 +28,14 @@ type file struct {
 }
 
 func newFile(ctx context.Context, c *content, p image.Path) *file {
-	return &file{loader: &loader{content: c, ctx: ctx, op: "open", path: p}}
+	begin, ok := image.FirstIn(ctx)
+	if !ok {
+		begin = image.First{To: firstWindow}
+	}
+	return &file{loader: &loader{content: c, ctx: ctx, op: "open", path: p, begin: begin}}
 }
 
-// open finds the file and makes sure that its first byte can be read.
+// open finds the file and makes sure that the first byte to be read is here.
 func (f *file) open(names []string) error {
 	if err := f.ctx.Err(); err != nil {
 		return f.failed(cid.Undef, err)
@@ -45,7 +49,7 @@ func (f *file) open(names []string) error {
 	}
 	f.content.inUse.add(c)
 	f.c = c
-	root, err := f.page(whole(c, nil))
+	root, err := f.page(whole(c, nil, f.begin))
 	if err != nil {
 		return f.notRoot(err)
 	}
@@ -68,13 +72,17 @@ func (f *file) notRoot(err error) error {
 	return err
 }
 
-// ready makes sure that the first byte can be read. That of a warm file costs
-// no more than looking whether its block is still there.
+// ready makes sure that the first byte to be read is here. That of a warm file
+// costs no more than looking whether its block is still there.
 func (f *file) ready() error {
 	if f.root.size == 0 {
 		return nil
 	}
-	l, err := f.locate(0)
+	from := f.begin.From
+	if from >= f.root.size { // there is none, as reading will show
+		from = 0
+	}
+	l, err := f.locate(from)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type loader struct {
 	path    image.Path
 	// met, where there is one, is told of the shards of directories.
 	met func(cid.Cid)
+	begin   image.First // what will be read first
 
 	idle      bool       // nobody has asked for it yet
 	retrieval *retrieval // nil until a block is not at hand

@@ -92,7 +92,7 @@ func (c *content) prefetch(ctx context.Context, part image.Part) error {
 		return err
 	}
 	f := newFile(ctx, c, part.Path)
-	f.idle = true
+	f.idle, f.begin = true, image.First{From: part.From, To: part.To}
 	defer func() { _ = f.Close() }()
 	if err := f.open(names); err != nil {
 		return err

@@ -43,7 +43,7 @@ func (l *loader) child(at image.Path, c cid.Cid, names []string) (cid.Cid, error
 	if c.Type() != cid.DagProtobuf {
 		return cid.Undef, l.absent(name, fmt.Errorf("%s is a %s, not a directory", at, kindOfCodec(c)))
 	}
-	nd, err := l.first(whole(c, names))
+	nd, err := l.first(whole(c, names, l.begin))
 	if err != nil {
 		return cid.Undef, err
 	}

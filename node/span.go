@@ -10,6 +10,8 @@ import (
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/multiformats/go-multihash"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 // span is a part of a DAG as a trustless gateway sends it in one stream: the
@@ -30,12 +32,12 @@ type place struct {
 	start, end int64
 }
 
-// whole is the span of a file at a path, of which the beginning is needed.
-func whole(root cid.Cid, names []string) batch {
+// whole is the span of a file at a path, of which what first says is needed.
+func whole(root cid.Cid, names []string, first image.First) batch {
 	at := place{names: names}
 	return batch{
 		wanted: []wanted{{root, at}}, direct: true,
-		span: span{root: root, names: names, to: firstWindow},
+		span: span{root: root, names: names, from: first.From, to: min(first.To, first.From+firstWindow)},
 	}
 }
 

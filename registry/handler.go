@@ -183,7 +183,7 @@ func (h *handler) blob(r *http.Request, images Images, name image.Path, ref stri
 	if err != nil {
 		return nil, err
 	}
-	c, err := images.Blob(r.Context(), name, dgst)
+	c, err := images.Blob(expecting(r), name, dgst)
 	if err != nil {
 		return nil, err
 	}

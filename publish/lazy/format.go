@@ -12,6 +12,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 // Format is a kind of layer that can be read lazily.
@@ -84,7 +86,7 @@ func annotationKeys() []string {
 		estargz.TOCJSONDigestAnnotation, estargz.StoreUncompressedSizeAnnotation,
 		zstdchunked.ManifestChecksumAnnotation, zstdchunked.ManifestPositionAnnotation,
 		"io.github.containers.zstd-chunked.manifest-checksum", podmanPosition,
-		"io.github.containers.zstd-chunked.tarsplit-position", "containerd.io/uncompressed",
+		"io.github.containers.zstd-chunked.tarsplit-position", "containerd.io/uncompressed", image.AnnotationReadFirst,
 	}
 }
 

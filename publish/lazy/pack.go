@@ -14,6 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 // Packer packs tars. It may be used by several goroutines at once.
@@ -99,6 +101,7 @@ func (p *Packer) fill(ctx context.Context, l *Layer, s *sequence) error {
 	if p.format == EStargz {
 		inTar = unpacked
 	}
+	body := l.Size()
 	tocDigest, err := p.format.compressor(l.told).WriteTOCAndFooter(l.Spool, l.Size(), toc, inTar)
 	if err != nil {
 		return fmt.Errorf("write the table of contents: %w", err)
@@ -106,10 +109,24 @@ func (p *Packer) fill(ctx context.Context, l *Layer, s *sequence) error {
 	if err := packed.read(ctx, l.Reader()); err != nil {
 		return err
 	}
+	l.told[image.AnnotationReadFirst] = readFirst(toc, body, l.Size())
 	l.told[estargz.TOCJSONDigestAnnotation] = tocDigest.String()
 	l.told[estargz.StoreUncompressedSizeAnnotation] = strconv.FormatInt(unpacked.n, 10)
 	l.Digest, l.DiffID = packed.digest(), unpacked.digest()
 	return nil
+}
+
+// readFirst are the sections that a snapshotter reads before a container starts:
+// the table of contents between body and the end, and what lies before the
+// landmark.
+func readFirst(toc *estargz.JTOC, body, end int64) string {
+	sections := fmt.Sprintf("%d:%d", body, end-body)
+	for _, e := range toc.Entries {
+		if e.Name == estargz.PrefetchLandmark && e.Offset > 0 {
+			sections += fmt.Sprintf(",0:%d", e.Offset)
+		}
+	}
+	return sections
 }
 
 // parts packs all side by side and appends them to a spool in their order. Those

@@ -1,0 +1,51 @@
+package registry
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+// expecting is the context of a request for a blob. It says what of the blob the
+// answer begins with, so that no more is fetched before. It is a guess:
+// http.ServeContent decides what the answer is.
+func expecting(r *http.Request) context.Context {
+	if r.Method == http.MethodHead {
+		return image.First{To: 1}.In(r.Context())
+	}
+	from, to, ok := firstRange(r.Header.Get("Range"))
+	if !ok {
+		return r.Context()
+	}
+	return image.First{From: from, To: to}.In(r.Context())
+}
+
+// maxOffset is above what any blob has.
+const maxOffset = 1 << 60
+
+// firstRange returns the first range of a header as [from, to). It returns false
+// for what does not begin with one, and for one that counts from the end of a
+// blob.
+func firstRange(header string) (from, to int64, ok bool) {
+	ranges, ok := strings.CutPrefix(header, "bytes=")
+	first, _, _ := strings.Cut(ranges, ",")
+	begin, end, dash := strings.Cut(strings.TrimSpace(first), "-")
+	if !ok || !dash {
+		return 0, 0, false
+	}
+	from, err := strconv.ParseInt(begin, 10, 64)
+	if err != nil || from < 0 || from >= maxOffset {
+		return 0, 0, false
+	}
+	if end == "" {
+		return from, maxOffset, true
+	}
+	to, err = strconv.ParseInt(end, 10, 64)
+	if err != nil || to < from || to >= maxOffset {
+		return 0, 0, false
+	}
+	return from, to + 1, true
+}
