@@ -12,23 +12,10 @@ import (
 // FUSE, once through the registry and once through the Kubo RPC.
 func TestStargz(t *testing.T) {
 	images, c := testImages(t), containerdEngine(t)
-	ref := sourceRegistry(t).copyIn(t, images.real, "stargz/real:v1")
-	from := namespaceOf(t) + "-from"
 	d, _, nerdctl := rpcDaemon(t, c)
-	must(t, nerdctl(from, "pull", "--quiet", ref))
-	must(t, nerdctl(from, "image", "convert", "--estargz", "--oci", ref, "lazy:v1"))
-	source := []string{"--containerd-address", c.address, "--namespace", from, "containerd:docker.io/library/lazy:v1"}
-
-	// stargz-snapshotter finds the RPC by the API file of its repository.
-	api, err := os.ReadFile(filepath.Join(d.repo, "api"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(c.ipfsRepo, "api"), api, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	name := d.name(push(t, d.repo, source...))
-	uri := "ipfs://" + lastLine(must(t, nerdctl(from, "push", "ipfs://lazy:v1")))
+	c.useRPC(t, d)
+	name := d.name(push(t, d.repo, "--estargz", images.real.spec()))
+	uri := "ipfs://" + push(t, d.repo, "--estargz", "--format", "nerdctl", images.real.spec())
 	for _, tc := range []struct {
 		name, image string
 		pull        func(namespace string) *exec.Cmd
@@ -65,6 +52,19 @@ func TestStargz(t *testing.T) {
 		}
 		expectGreeting(t, must(t, nerdctl(namespace, "--snapshotter=stargz", "run", "--rm", "--net=host", "--pull=never", image)))
 	})
+}
+
+// useRPC has stargz-snapshotter find the RPC of a daemon: by the API file of its
+// repository.
+func (c *containerd) useRPC(t testing.TB, d *daemon) {
+	t.Helper()
+	api, err := os.ReadFile(filepath.Join(d.repo, "api"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.ipfsRepo, "api"), api, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // lazyMounts is how many layers stargz-snapshotter has mounted for a namespace.
