@@ -169,7 +169,7 @@ type toxiproxy struct{ api string }
 func startToxiproxy(t testing.TB) *toxiproxy {
 	t.Helper()
 	listen := port(t)
-	p := start(t, "toxiproxy", command(context.Background(), tool("toxiproxy-server"), "-host", "127.0.0.1", "-port", listen))
+	p := start(t, "toxiproxy", command(context.Background(), tool("toxiproxy-server"), "-host", "127.0.0.1", "-port", listen, "-proxy-metrics"))
 	far := &toxiproxy{"http://127.0.0.1:" + listen}
 	if err := p.ready(startLimit, httpOK(far.api+"/version")); err != nil {
 		t.Fatal(err)

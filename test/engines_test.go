@@ -18,13 +18,19 @@ const startLimit = 60 * time.Second
 type containerd struct {
 	dir, address string
 	// ipfsRepo is where stargz-snapshotter looks for the address of the IPFS RPC.
-	ipfsRepo string
-	stargz   *process
+	ipfsRepo       string
+	daemon, stargz *process
 }
 
 func containerdEngine(t testing.TB) *containerd {
 	t.Helper()
-	return shared.containerd.get(t, "start containerd", startContainerd)
+	return shared.containerd.get(t, "start containerd", func() (*containerd, error) {
+		c, err := launchContainerd(filepath.Join(shared.dir, "c"))
+		if c != nil {
+			shared.onClose(c.stop)
+		}
+		return c, err
+	})
 }
 
 const containerdConfig = `version = 3
@@ -45,8 +51,10 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
     enable_remote_snapshot_annotations = "true"
 `
 
-func startContainerd() (*containerd, error) {
-	c := &containerd{dir: filepath.Join(shared.dir, "c"), ipfsRepo: filepath.Join(shared.dir, "c/ipfs")}
+// launchContainerd starts the two in a directory. What it returns has to be
+// stopped, with an error as well.
+func launchContainerd(dir string) (*containerd, error) {
+	c := &containerd{dir: dir, ipfsRepo: filepath.Join(dir, "ipfs")}
 	c.address = filepath.Join(c.dir, "containerd.sock")
 	if err := os.MkdirAll(c.ipfsRepo, 0o755); err != nil {
 		return nil, err
@@ -57,19 +65,27 @@ func startContainerd() (*containerd, error) {
 	}
 	socket := filepath.Join(c.dir, "stargz.sock")
 	var err error
-	c.stargz, err = startShared("stargz-snapshotter", command(context.Background(), tool("stargz"),
+	c.stargz, err = launch("stargz-snapshotter", command(context.Background(), tool("stargz"),
 		"-root", filepath.Join(c.dir, "stargz"), "-address", socket, "-ipfs", c.ipfsRepo))
 	if err != nil {
 		return nil, err
 	}
 	if err := c.stargz.ready(startLimit, func() error { _, err := os.Stat(socket); return err }); err != nil {
-		return nil, err
+		return c, err
 	}
-	p, err := startShared("containerd", command(context.Background(), tool("containerd"), "--config", config, "--log-level", "info"))
+	c.daemon, err = launch("containerd", command(context.Background(), tool("containerd"), "--config", config, "--log-level", "info"))
 	if err != nil {
-		return nil, err
+		return c, err
 	}
-	return c, p.ready(startLimit, succeeds(tool("ctr"), "--address", c.address, "version"))
+	return c, c.daemon.ready(startLimit, succeeds(tool("ctr"), "--address", c.address, "version"))
+}
+
+func (c *containerd) stop() {
+	for _, p := range []*process{c.daemon, c.stargz} {
+		if p != nil {
+			p.stop()
+		}
+	}
 }
 
 // ctr is containerd's own client, in a namespace of the test's.

@@ -1,0 +1,172 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// lazyRounds is how often each start is measured; the medians count.
+const lazyRounds = 3
+
+// BenchmarkLazy measures from "nerdctl run" to the output of a Python program:
+// with the layers mounted and read as they are needed, and with all of them
+// pulled before; from the local disk and from a host 50 ms away.
+func BenchmarkLazy(b *testing.B) {
+	starts := lazyStarts(b)
+	for b.Loop() {
+		for range lazyRounds {
+			for _, s := range starts {
+				s.measure(b)
+			}
+		}
+	}
+	text := lazyReport(starts)
+	fmt.Println(text)
+	if *update {
+		writeReport(b, "lazy", text)
+	}
+	for _, s := range starts {
+		b.ReportMetric(median(s.seconds), "s-"+strings.ReplaceAll(s.short, " ", "-"))
+	}
+}
+
+// lazyStart is one way to start the container.
+type lazyStart struct {
+	name, short string
+	against     []string // the short names of what it is compared with
+	snapshotter string
+	// open returns the name of the image, what stops it, and how many bytes
+	// have come from afar.
+	open    func() (image string, stop func(), far func() float64)
+	seconds []float64
+	bytes   []float64 // MB
+}
+
+// measure starts a container in a containerd that knows nothing.
+func (s *lazyStart) measure(b *testing.B) {
+	b.Helper()
+	image, stop, far := s.open()
+	defer stop()
+	dir := tempDir(b)
+	c, err := launchContainerd(dir)
+	if c != nil {
+		defer c.stop()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	before, began := far(), time.Now()
+	out := must(b, c.nerdctl(b, "bench", "--snapshotter="+s.snapshotter, "run", "--rm", "--quiet", "--net=host", image))
+	s.seconds = append(s.seconds, time.Since(began).Seconds())
+	s.bytes = append(s.bytes, (far()-before)/1e6)
+	if !strings.Contains(out, greeting) {
+		b.Fatalf("%s: printed %q", s.name, out)
+	}
+	if lazy := c.lazyMounts("bench"); (lazy == 3) != (s.snapshotter == "stargz") {
+		b.Fatalf("%s: %d layers were mounted lazily", s.name, lazy)
+	}
+}
+
+func lazyStarts(b *testing.B) []*lazyStart {
+	far := startToxiproxy(b)
+	seed, k, plain := serve(b, tempDir(b)), kuboNode(b), sourceRegistry(b)
+	cid := push(b, seed.repo, "--estargz", testImages(b).real.spec())
+	packed := filepath.Join(tempDir(b), "packed")
+	must(b, cli(b.Context(), seed.repo, "pull", cid, "oci:"+packed+":"+imageTag))
+	kuboCID := push(b, tempDir(b), "--ipfs-address", k.api, "--format", "nerdctl", "--chunker", "kubo-legacy", "oci:"+packed+":"+imageTag)
+	plainName := plain.copyIn(b, layout{dir: packed}, "lazy/real:v1")
+
+	address := seed.address(b)
+	_, rest, _ := strings.Cut(address, "/tcp/")
+	seedPort, peer, _ := strings.Cut(rest, "/")
+	nothing := func() float64 { return 0 }
+	ours := func() (string, func(), func() float64) {
+		listen := far.port(b, "127.0.0.1:"+seedPort)
+		d := serve(b, tempDir(b), "--peer", "/ip4/127.0.0.1/tcp/"+listen+"/"+peer)
+		return d.name(cid), d.stop, func() float64 { return far.received(b, listen) }
+	}
+	distribution := func() (string, func(), func() float64) {
+		listen := far.port(b, plain.host)
+		return "localhost:" + listen + strings.TrimPrefix(plainName, plain.host), func() {}, func() float64 { return far.received(b, listen) }
+	}
+	_, kuboPort, _ := strings.Cut(k.swarm, "/tcp/")
+	nerdctl := func(address string) (string, func()) {
+		listen := "localhost:" + port(b)
+		p := start(b, "nerdctl", command(context.Background(), tool("nerdctl"), "ipfs", "registry", "serve", "--listen-registry", listen, "--ipfs-address", address))
+		if err := p.ready(startLimit, headOK("http://"+listen+"/v2/ipfs/"+kuboCID+"/manifests/latest")); err != nil {
+			b.Fatal(err)
+		}
+		return listen + "/ipfs/" + kuboCID, p.stop
+	}
+	nerdctlFar := func() (string, func(), func() float64) {
+		listen := far.port(b, "127.0.0.1:"+kuboPort)
+		near := kuboNode(b)
+		must(b, near.ipfs(b, "swarm", "connect", "/ip4/127.0.0.1/tcp/"+listen+"/p2p/"+k.id))
+		name, stop := nerdctl(near.api)
+		return name, func() { stop(); near.stop() }, func() float64 { return far.received(b, listen) }
+	}
+	return []*lazyStart{
+		{name: "distribution", short: "distribution", snapshotter: "stargz", open: func() (string, func(), func() float64) { return plainName, func() {}, nothing }},
+		{name: "ours", short: "ours", against: []string{"distribution"}, snapshotter: "stargz", open: func() (string, func(), func() float64) { return seed.name(cid), func() {}, nothing }},
+		{name: "nerdctl ipfs registry + Kubo", short: "nerdctl", against: []string{"distribution"}, snapshotter: "stargz", open: func() (string, func(), func() float64) {
+			name, stop := nerdctl(k.api)
+			return name, stop, nothing
+		}},
+		{name: "ours, pulled whole", short: "ours whole", snapshotter: "overlayfs", open: func() (string, func(), func() float64) { return seed.name(cid), func() {}, nothing }},
+		{name: "distribution, 50 ms away", short: "distribution far", snapshotter: "stargz", open: distribution},
+		{name: "ours from ours, 50 ms away", short: "ours far", against: []string{"distribution far", "ours far whole"}, snapshotter: "stargz", open: ours},
+		{name: "nerdctl ipfs registry + Kubo from Kubo, 50 ms away", short: "nerdctl far", against: []string{"distribution far"}, snapshotter: "stargz", open: nerdctlFar},
+		{name: "distribution, 50 ms away, pulled whole", short: "distribution far whole", snapshotter: "overlayfs", open: distribution},
+		{name: "ours from ours, 50 ms away, pulled whole", short: "ours far whole", against: []string{"distribution far whole"}, snapshotter: "overlayfs", open: ours},
+	}
+}
+
+// received is how many bytes have come from what is behind a port.
+func (p *toxiproxy) received(b *testing.B, listen string) (sum float64) {
+	b.Helper()
+	res, err := http.Get(p.api + "/metrics")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if strings.HasPrefix(line, "toxiproxy_proxy_received_bytes_total{") && strings.Contains(line, `direction="downstream"`) && strings.Contains(line, `proxy="`+listen+`"`) {
+			var n float64
+			if _, err := fmt.Sscan(line[strings.LastIndex(line, " ")+1:], &n); err != nil {
+				b.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	return sum
+}
+
+func lazyReport(starts []*lazyStart) string {
+	var t strings.Builder
+	t.WriteString("| | from start to output, s | from afar, MB | times as long |\n| --- | --- | --- | --- |\n")
+	by := map[string]*lazyStart{}
+	for _, s := range starts {
+		by[s.short] = s
+	}
+	for _, s := range starts {
+		bytes, times := "–", []string{}
+		if median(s.bytes) > 0 {
+			bytes = fmt.Sprintf("%.1f", median(s.bytes))
+		}
+		for _, other := range s.against {
+			times = append(times, fmt.Sprintf("%.2f× %s", median(s.seconds)/median(by[other].seconds), by[other].name))
+		}
+		fmt.Fprintf(&t, "| %s | %.2f | %s | %s |\n", s.name, median(s.seconds), bytes, strings.Join(times, ", "))
+	}
+	return t.String()
+}
