@@ -30,20 +30,23 @@ func readFirst(desc ocispec.Descriptor) []section {
 		return nil
 	}
 	if sections := parseSections(desc.Annotations[AnnotationReadFirst], desc.Size); len(sections) > 0 {
-		return sections
+		return append(sections, probe())
 	}
 	for _, key := range []string{annotationChunked, annotationChunked2} {
 		if table := parseSections(desc.Annotations[key], desc.Size); len(table) > 0 {
-			return []section{tail(desc.Size, desc.Size-table[0].offset)}
+			return []section{tail(desc.Size, desc.Size-table[0].offset), probe()}
 		}
 	}
 	if desc.Annotations[annotationTOC] != "" {
 		// Where it begins is in the footer. It is about a hundredth of a layer
 		// of small files.
-		return []section{tail(desc.Size, max(desc.Size/64, 512<<10))}
+		return []section{tail(desc.Size, max(desc.Size/64, 512<<10)), probe()}
 	}
 	return []section{{0, min(desc.Size, maxAhead)}}
 }
+
+// probe is what a snapshotter asks for to see whether it gets sections at all.
+func probe() section { return section{0, 2} }
 
 // tail is the end of a blob, no more of it than is fetched ahead.
 func tail(size, n int64) section {

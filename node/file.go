@@ -92,7 +92,10 @@ func (f *file) ready() error {
 		}
 		f.content.opened.forget(l.cid)
 	}
-	return f.load(l, notAhead)
+	if from == 0 && f.begin.To == firstWindow { // nothing was said
+		return f.load(l, notAhead)
+	}
+	return f.load(l, min(f.begin.To, from+firstWindow, f.root.size))
 }
 
 func (f *file) Size() int64  { return f.root.size }

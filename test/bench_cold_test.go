@@ -169,7 +169,7 @@ type toxiproxy struct{ api string }
 func startToxiproxy(t testing.TB) *toxiproxy {
 	t.Helper()
 	listen := port(t)
-	p := start(t, "toxiproxy", command(context.Background(), tool("toxiproxy-server"), "-host", "127.0.0.1", "-port", listen, "-proxy-metrics"))
+	p := start(t, "toxiproxy", command(context.Background(), tool("toxiproxy-server"), "-host", "127.0.0.1", "-port", listen))
 	far := &toxiproxy{"http://127.0.0.1:" + listen}
 	if err := p.ready(startLimit, httpOK(far.api+"/version")); err != nil {
 		t.Fatal(err)
@@ -202,5 +202,21 @@ func (p *toxiproxy) call(t testing.TB, path string, body any) {
 	defer res.Body.Close()
 	if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode >= 300 {
 		t.Fatalf("toxiproxy: %s %s %v", res.Status, text, err)
+	}
+}
+
+func (p *toxiproxy) remove(t testing.TB, path string) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodDelete, p.api+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= 300 {
+		t.Fatalf("toxiproxy: %s", res.Status)
 	}
 }

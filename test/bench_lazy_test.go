@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
+	"net"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -86,14 +89,18 @@ func lazyStarts(b *testing.B) []*lazyStart {
 	_, rest, _ := strings.Cut(address, "/tcp/")
 	seedPort, peer, _ := strings.Cut(rest, "/")
 	nothing := func() float64 { return 0 }
-	ours := func() (string, func(), func() float64) {
-		listen := far.port(b, "127.0.0.1:"+seedPort)
-		d := serve(b, tempDir(b), "--peer", "/ip4/127.0.0.1/tcp/"+listen+"/"+peer)
-		return d.name(cid), d.stop, func() float64 { return far.received(b, listen) }
+	sorted := push(b, seed.repo, "--estargz", "--estargz-prioritize", firstFiles(b, seed.name(cid)), testImages(b).real.spec())
+	small := push(b, seed.repo, "--estargz", "--chunker", "kubo-legacy", testImages(b).real.spec())
+	ours := func(cid string) func() (string, func(), func() float64) {
+		return func() (string, func(), func() float64) {
+			m := newMeter(b, "127.0.0.1:"+far.port(b, "127.0.0.1:"+seedPort))
+			d := serve(b, tempDir(b), "--peer", "/ip4/127.0.0.1/tcp/"+m.port+"/"+peer)
+			return d.name(cid), d.stop, m.received
+		}
 	}
 	distribution := func() (string, func(), func() float64) {
-		listen := far.port(b, plain.host)
-		return "localhost:" + listen + strings.TrimPrefix(plainName, plain.host), func() {}, func() float64 { return far.received(b, listen) }
+		m := newMeter(b, "127.0.0.1:"+far.port(b, plain.host))
+		return "localhost:" + m.port + strings.TrimPrefix(plainName, plain.host), func() {}, m.received
 	}
 	_, kuboPort, _ := strings.Cut(k.swarm, "/tcp/")
 	nerdctl := func(address string) (string, func()) {
@@ -105,11 +112,11 @@ func lazyStarts(b *testing.B) []*lazyStart {
 		return listen + "/ipfs/" + kuboCID, p.stop
 	}
 	nerdctlFar := func() (string, func(), func() float64) {
-		listen := far.port(b, "127.0.0.1:"+kuboPort)
+		m := newMeter(b, "127.0.0.1:"+far.port(b, "127.0.0.1:"+kuboPort))
 		near := kuboNode(b)
-		must(b, near.ipfs(b, "swarm", "connect", "/ip4/127.0.0.1/tcp/"+listen+"/p2p/"+k.id))
+		must(b, near.ipfs(b, "swarm", "connect", "/ip4/127.0.0.1/tcp/"+m.port+"/p2p/"+k.id))
 		name, stop := nerdctl(near.api)
-		return name, func() { stop(); near.stop() }, func() float64 { return far.received(b, listen) }
+		return name, func() { stop(); near.stop() }, m.received
 	}
 	return []*lazyStart{
 		{name: "distribution", short: "distribution", snapshotter: "stargz", open: func() (string, func(), func() float64) { return plainName, func() {}, nothing }},
@@ -120,35 +127,69 @@ func lazyStarts(b *testing.B) []*lazyStart {
 		}},
 		{name: "ours, pulled whole", short: "ours whole", snapshotter: "overlayfs", open: func() (string, func(), func() float64) { return seed.name(cid), func() {}, nothing }},
 		{name: "distribution, 50 ms away", short: "distribution far", snapshotter: "stargz", open: distribution},
-		{name: "ours from ours, 50 ms away", short: "ours far", against: []string{"distribution far", "ours far whole"}, snapshotter: "stargz", open: ours},
+		{name: "ours from ours, 50 ms away", short: "ours far", against: []string{"distribution far", "ours far whole"}, snapshotter: "stargz", open: ours(cid)},
+		{name: "ours from ours, 50 ms away, the program's files first", short: "ours far sorted", against: []string{"distribution far", "ours far whole"}, snapshotter: "stargz", open: ours(sorted)},
+		{name: "ours from ours, 50 ms away, chunks of 256 KiB", short: "ours far small", against: []string{"distribution far", "ours far"}, snapshotter: "stargz", open: ours(small)},
 		{name: "nerdctl ipfs registry + Kubo from Kubo, 50 ms away", short: "nerdctl far", against: []string{"distribution far"}, snapshotter: "stargz", open: nerdctlFar},
 		{name: "distribution, 50 ms away, pulled whole", short: "distribution far whole", snapshotter: "overlayfs", open: distribution},
-		{name: "ours from ours, 50 ms away, pulled whole", short: "ours far whole", against: []string{"distribution far whole"}, snapshotter: "overlayfs", open: ours},
+		{name: "ours from ours, 50 ms away, pulled whole", short: "ours far whole", against: []string{"distribution far whole"}, snapshotter: "overlayfs", open: ours(cid)},
 	}
 }
 
-// received is how many bytes have come from what is behind a port.
-func (p *toxiproxy) received(b *testing.B, listen string) (sum float64) {
+// meter counts what comes from an address, on the way from a port of its own.
+type meter struct {
+	port string
+	n    atomic.Int64
+}
+
+func newMeter(b *testing.B, to string) *meter {
 	b.Helper()
-	res, err := http.Get(p.api + "/metrics")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for line := range strings.Lines(string(body)) {
-		if strings.HasPrefix(line, "toxiproxy_proxy_received_bytes_total{") && strings.Contains(line, `direction="downstream"`) && strings.Contains(line, `proxy="`+listen+`"`) {
-			var n float64
-			if _, err := fmt.Sscan(line[strings.LastIndex(line, " ")+1:], &n); err != nil {
-				b.Fatal(err)
+	b.Cleanup(func() { l.Close() })
+	m := &meter{port: strconv.Itoa(l.Addr().(*net.TCPAddr).Port)}
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
 			}
-			sum += n
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			go func() { defer far.Close(); _, _ = io.Copy(far, near) }() // it ends with either side
+			go func() { defer near.Close(); _, _ = io.Copy(io.MultiWriter(near, m), far) }()
 		}
+	}()
+	return m
+}
+
+func (m *meter) Write(p []byte) (int, error) { m.n.Add(int64(len(p))); return len(p), nil }
+
+func (m *meter) received() float64 { return float64(m.n.Load()) }
+
+// firstFiles lists the files that the program under test reads, as it says itself.
+func firstFiles(b *testing.B, image string) string {
+	b.Helper()
+	const program = `
+import sys
+files = {line.split()[-1] for line in open('/proc/self/maps')}
+for module in sys.modules.values():
+    files |= {getattr(module, '__cached__', None), getattr(module, '__file__', None)}
+files |= {'/usr/bin/python3', '/usr/local/bin/greet', '/etc/ld.so.cache', '/etc/passwd', '/etc/group'}
+print('\n'.join(sorted(f for f in files if f and f.startswith('/'))))
+`
+	c := containerdEngine(b)
+	list := must(b, c.nerdctl(b, namespaceOf(b), "--snapshotter=stargz", "run", "--rm", "--quiet", "--net=host", "--entrypoint=/usr/bin/python3", image, "-c", program))
+	file := filepath.Join(tempDir(b), "first")
+	if err := os.WriteFile(file, []byte(list), 0o600); err != nil {
+		b.Fatal(err)
 	}
-	return sum
+	return file
 }
 
 func lazyReport(starts []*lazyStart) string {

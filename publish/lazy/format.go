@@ -76,8 +76,20 @@ func (f Format) compressor(told map[string]string) estargz.Compressor {
 	return &gzipper{GzipCompressor: estargz.NewGzipCompressor()}
 }
 
-// podmanPosition is what podman calls ManifestPositionAnnotation.
-const podmanPosition = "io.github.containers.zstd-chunked.manifest-position"
+// What podman calls ManifestPositionAnnotation and ManifestChecksumAnnotation
+// since its version 4.4; before, it called them as the library does.
+const (
+	podmanPosition = "io.github.containers.zstd-chunked.manifest-position"
+	podmanChecksum = "io.github.containers.zstd-chunked.manifest-checksum"
+)
+
+// tell adds to the annotations of a layer what all podmans understand.
+func (f Format) tell(told map[string]string) {
+	if f == ZstdChunked {
+		told[podmanPosition] = told[zstdchunked.ManifestPositionAnnotation]
+		told[podmanChecksum] = told[zstdchunked.ManifestChecksumAnnotation]
+	}
+}
 
 // annotationKeys are those by which a descriptor says how a layer is packed:
 // they are wrong once it is packed anew.
@@ -85,7 +97,7 @@ func annotationKeys() []string {
 	return []string{
 		estargz.TOCJSONDigestAnnotation, estargz.StoreUncompressedSizeAnnotation,
 		zstdchunked.ManifestChecksumAnnotation, zstdchunked.ManifestPositionAnnotation,
-		"io.github.containers.zstd-chunked.manifest-checksum", podmanPosition,
+		podmanChecksum, podmanPosition,
 		"io.github.containers.zstd-chunked.tarsplit-position", "containerd.io/uncompressed", image.AnnotationReadFirst,
 	}
 }

@@ -109,6 +109,7 @@ func (p *Packer) fill(ctx context.Context, l *Layer, s *sequence) error {
 	if err := packed.read(ctx, l.Reader()); err != nil {
 		return err
 	}
+	p.format.tell(l.told)
 	l.told[image.AnnotationReadFirst] = readFirst(toc, body, l.Size())
 	l.told[estargz.TOCJSONDigestAnnotation] = tocDigest.String()
 	l.told[estargz.StoreUncompressedSizeAnnotation] = strconv.FormatInt(unpacked.n, 10)
