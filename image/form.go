@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -56,6 +57,9 @@ func recognise(ctx context.Context, source Source, p Path) (form, error) {
 
 // recogniseDirectory tells the forms that are directories apart.
 func recogniseDirectory(ctx context.Context, source Source, p Path, found *NotFileError) (form, error) {
+	if slices.Contains(found.Entries, ocispec.ImageLayoutFile) && slices.Contains(found.Entries, ocispec.ImageIndexFile) {
+		return openOCILayout(ctx, source, p) // without a round trip to see what is known
+	}
 	marked, err := kindOf(ctx, source, p.Join(ocispec.ImageLayoutFile))
 	if err != nil {
 		return nil, err
