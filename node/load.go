@@ -25,8 +25,8 @@ type loader struct {
 	op      string
 	path    image.Path
 	// met, where there is one, is told of the shards of directories.
-	met func(cid.Cid)
-	begin   image.First // what will be read first
+	met   func(cid.Cid)
+	begin image.First // what will be read first
 
 	idle      bool       // nobody has asked for it yet
 	retrieval *retrieval // nil until a block is not at hand
