@@ -63,7 +63,7 @@ func TestPackMakesTheSameBytesWhateverTheCores(t *testing.T) {
 	data := many(t)
 	for _, format := range []lazy.Format{lazy.EStargz, lazy.ZstdChunked} {
 		var first digest.Digest
-		for _, cores := range []int{1, 2, 5} {
+		for _, cores := range []int{1, 3} {
 			l, err := lazy.NewPacker(format, t.TempDir(), nil, cores).Pack(t.Context(), spool(t, data))
 			if err != nil {
 				t.Fatal(err)
