@@ -60,13 +60,13 @@ func compressed(t *testing.T, mediaType string, data []byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	var w io.WriteCloser
-	switch {
-	case mediaType == ocispec.MediaTypeImageLayerZstd:
+	switch mediaType {
+	case ocispec.MediaTypeImageLayerZstd:
 		var err error
 		if w, err = zstd.NewWriter(&buf); err != nil {
 			t.Fatal(err)
 		}
-	case mediaType == ocispec.MediaTypeImageLayer:
+	case ocispec.MediaTypeImageLayer:
 		return data
 	default:
 		w = gzip.NewWriter(&buf)
