@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
@@ -100,11 +102,15 @@ func (c *content) prefetch(ctx context.Context, part image.Part) error {
 	from := part.From
 	for range maxDepth { // each time a level of the file deeper
 		batches, to := f.collect(from, part.To)
+		fetcher := f.retrieve().fetcher
+		group, ctx := errgroup.WithContext(f.ctx)
+		group.SetLimit(maxPrefetching)
 		for _, b := range batches {
 			b.idle = true
-			if err := f.retrieve().fetcher.fetch(f.ctx, b, c.learn); err != nil {
-				return err
-			}
+			group.Go(func() error { return fetcher.fetch(ctx, b, c.learn) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 		if from = to; from >= min(part.To, f.root.size) {
 			break
