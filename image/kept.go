@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -20,6 +22,25 @@ type Keeper interface {
 	// state, which differs whenever they do. With the state that it had before
 	// it may return no paths. It asks no network.
 	Kept(ctx context.Context, before string) (paths []Path, state string, err error)
+}
+
+// Keepers are several of them as one.
+type Keepers []Keeper
+
+// Kept implements Keeper.
+func (ks Keepers) Kept(ctx context.Context, before string) (paths []Path, state string, err error) {
+	states := make([]string, len(ks))
+	for i, k := range ks {
+		some, one, err := k.Kept(ctx, "")
+		if err != nil {
+			return nil, "", err
+		}
+		paths, states[i] = append(paths, some...), strconv.Quote(one)
+	}
+	if state = strings.Join(states, " "); state == before {
+		return nil, state, nil
+	}
+	return paths, state, nil
 }
 
 // Kept finds the image that has a digest among those that are kept here. It is

@@ -78,3 +78,20 @@ func TestKnowsWithoutReading(t *testing.T) {
 		t.Error("it does not know what it has read, or reads more")
 	}
 }
+
+// Several keepers are one, whose state changes when that of any does.
+func TestKeepers(t *testing.T) {
+	one, two := &keeper{paths: make([]image.Path, 1)}, &keeper{}
+	both := image.Keepers{one, two}
+	paths, state, err := both.Kept(t.Context(), "")
+	if err != nil || len(paths) != 1 {
+		t.Fatalf("%v, %v; want one path", paths, err)
+	}
+	if _, again, err := both.Kept(t.Context(), state); err != nil || again != state {
+		t.Errorf("state %s, %v; want %s as before", again, err, state)
+	}
+	two.paths = make([]image.Path, 2)
+	if paths, again, err := both.Kept(t.Context(), state); err != nil || again == state || len(paths) != 3 {
+		t.Errorf("%v in the state %s, %v; want three paths and a state of their own", paths, again, err)
+	}
+}

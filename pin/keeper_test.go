@@ -361,3 +361,25 @@ func story(t *testing.T, h *host) acknowledgements {
 	}
 	return done
 }
+
+// What is kept is told to whoever answers for it as a mirror.
+func TestKeptIsTold(t *testing.T) {
+	h := newHost(pin.Options{})
+	blobs := imagetest.Blobs{}
+	desc := blobs.Image("amd64", []byte("layer"))
+	p := image.Path{Root: blobs.Layout(h.node, nil, desc)}
+	kept := image.NewKept(image.Keepers{h.Ledger()}, h.images, nil)
+	find := func(want bool) {
+		t.Helper()
+		if got, err := kept.Find(t.Context(), desc.Digest); (err == nil && got == p) != want {
+			t.Errorf("found %v, %v; want it found: %t", got, err, want)
+		}
+	}
+	find(false)
+	h.add(t, pin.Request{Path: p})
+	find(true)
+	if err := h.Remove(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	find(false)
+}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -114,10 +116,45 @@ const (
 
 // Ledger is the record of the images that are kept. Its methods may be called
 // side by side, but of those that change one image one at a time.
-type Ledger struct{ store Store }
+type Ledger struct {
+	store Store
+
+	// kept is what Kept returns; nil when it has to be read anew. turn counts
+	// how often it had to be.
+	mu   sync.Mutex
+	kept []image.Path
+	turn int
+}
 
 // NewLedger returns the ledger in a store.
-func NewLedger(s Store) *Ledger { return &Ledger{s} }
+func NewLedger(s Store) *Ledger { return &Ledger{store: s} }
+
+// Kept implements image.Keeper: the paths of the images that are Kept.
+func (l *Ledger) Kept(ctx context.Context, _ string) ([]image.Path, string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kept == nil {
+		all, err := l.All(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		l.kept = []image.Path{}
+		for _, i := range all {
+			if i.State == Kept {
+				l.kept = append(l.kept, i.Path())
+			}
+		}
+		l.turn++
+	}
+	return l.kept, strconv.Itoa(l.turn), nil
+}
+
+// changed has Kept look anew.
+func (l *Ledger) changed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = nil
+}
 
 // Get returns the image at a path, nil if the ledger does not have it.
 func (l *Ledger) Get(ctx context.Context, p image.Path) (*Image, error) {
@@ -231,6 +268,7 @@ func (l *Ledger) record(ctx context.Context, i *Image, parts []Part) (gone []Par
 			gone = append(gone, p)
 		}
 	}
+	defer l.changed()
 	return gone, l.change(ctx, i, changes)
 }
 
@@ -241,6 +279,7 @@ func (l *Ledger) remove(ctx context.Context, i *Image) (parts []Part, err error)
 	if parts, err = l.Parts(ctx, i.Path()); err != nil {
 		return nil, err
 	}
+	defer l.changed()
 	id := i.id()
 	changes := map[string][]byte{imageKeys + "/" + id: nil, partKeys + "/" + id: nil}
 	for _, p := range parts {

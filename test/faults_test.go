@@ -16,8 +16,8 @@ import (
 
 const (
 	blobSize = 24 << 20
-	// slowLink is in KB a second: whatever the machine, a blob takes a while.
-	slowLink = 4000
+	// slowRate is in KB a second: whatever the machine, a blob takes a while.
+	slowRate = 4000
 	midBlob  = 1 << 20
 	// giveUp is the fetch timeout of the nodes that are to lose their sources. A
 	// source that goes silent is replaced after 3 s.
@@ -216,11 +216,11 @@ func (f *far) prepare(t testing.TB, fault fault, sources int) *trial {
 	var flags []string
 	for i := range sources {
 		if fault.gateway {
-			l := f.link(t, f.kubo.gateway, slowLink)
+			l := f.link(t, f.kubo.gateway, slowRate)
 			trial.links, flags = append(trial.links, l), append(flags, "--gateway", l.url())
 			continue
 		}
-		l := f.link(t, f.peers[i].swarm, slowLink)
+		l := f.link(t, f.peers[i].swarm, slowRate)
 		trial.links, flags = append(trial.links, l), append(flags, "--peer", l.multiaddr(f.peers[i].id))
 	}
 	trial.source = "peer " + f.peers[0].id
@@ -235,7 +235,7 @@ func (f *far) prepare(t testing.TB, fault fault, sources int) *trial {
 // peer is connected again without being asked to, and the client, which asks for
 // what it has not got, is sent nothing of the network that had come before.
 func (f *far) partition(t *testing.T) {
-	l := f.link(t, f.peers[0].swarm, slowLink)
+	l := f.link(t, f.peers[0].swarm, slowRate)
 	d := launchPuller(t, "--peer", l.multiaddr(f.peers[0].id), "--fetch-timeout", "2s")
 	url := d.open(t, f.cid, f.layer.Digest)
 	first := begin(t, url, 0)
@@ -268,7 +268,7 @@ func (d *daemon) fetchedOnce(t *testing.T, blob ocispec.Descriptor) {
 // Clients that ask for the same at once are sent it from one retrieval, from a
 // gateway and from a peer.
 func (f *far) thirtyClients(t *testing.T) {
-	byGateway, byPeer := f.link(t, f.kubo.gateway, 4*slowLink), f.link(t, f.peers[0].swarm, 4*slowLink)
+	byGateway, byPeer := f.link(t, f.kubo.gateway, 4*slowRate), f.link(t, f.peers[0].swarm, 4*slowRate)
 	for l, d := range map[*link]*daemon{
 		byGateway: launchPuller(t, "--offline", "--gateway", byGateway.url()),
 		byPeer:    launchPuller(t, "--peer", byPeer.multiaddr(f.peers[0].id)),

@@ -70,19 +70,19 @@ func servingAll(t *testing.T, far *toxiproxy, l layout) (all []*serving, cid str
 	for range 2 {
 		var s *seed
 		s, cid = startSeed(t, l)
-		ours.add(s.process, far.link(t, s.swarm, slowLink), s.id)
+		ours.add(s.process, far.link(t, s.swarm, slowRate), s.id)
 		for _, of := range []*serving{streams, bitswap, gateways} {
 			k := kuboNode(t, unannounced(), settings{"Experimental.GatewayOverLibp2p": of == streams})
 			if got := push(t, tempDir(t), "--ipfs-address", k.api, l.spec()); got != cid {
 				t.Fatalf("Kubo made %s, we %s", got, cid)
 			}
 			if of == gateways {
-				link := far.link(t, k.gateway, slowLink)
+				link := far.link(t, k.gateway, slowRate)
 				of.add(k.process, link, "")
 				of.labels, of.flags = append(of.labels, "127.0.0.1:"+link.port), append(of.flags, "--gateway", link.url())
 				continue
 			}
-			of.add(k.process, far.link(t, "127.0.0.1:"+k.swarm[strings.LastIndex(k.swarm, "/")+1:], slowLink), k.id)
+			of.add(k.process, far.link(t, "127.0.0.1:"+k.swarm[strings.LastIndex(k.swarm, "/")+1:], slowRate), k.id)
 		}
 	}
 	return []*serving{ours, streams, bitswap, gateways}, cid

@@ -141,7 +141,7 @@ func TestClientsResume(t *testing.T) {
 	clients := pullClients(t)
 	for _, client := range []string{"docker", "ctr", "buildctl"} {
 		t.Run(client, func(t *testing.T) {
-			link := far.link(t, k.gateway, slowLink)
+			link := far.link(t, k.gateway, slowRate)
 			d := launchPuller(t, "--offline", "--gateway", link.url(), "--fetch-timeout", "1s", "--log-level", "debug")
 			if err := d.ready(startLimit, httpReady(d.admin)); err != nil {
 				t.Fatal(err)

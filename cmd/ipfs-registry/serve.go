@@ -127,7 +127,7 @@ func (d *daemon) expose(s *config.Settings, n *node.Node, open *doors, metrics p
 	guard := keeper.Guard(images)
 	handler := registry.New(guard, registry.Options{Log: log, Metrics: metrics,
 		Names:     image.NewNames(n, n.Datastore(), log),
-		Mirror:    &registry.Mirror{Kept: image.NewKept(n, here, log), Here: keeper.Guard(here), Names: names},
+		Mirror:    &registry.Mirror{Kept: image.NewKept(image.Keepers{n, keeper.Ledger()}, here, log), Here: keeper.Guard(here), Names: names},
 		HeadLimit: s.FetchTimeout + headGrace,
 	})
 	d.serve(registry.NewServer(handler, log), bound(open.registry)...)
