@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"syscall"
 
@@ -39,6 +40,8 @@ type barrier struct {
 	gate sync.RWMutex
 	// full is told that the disk is.
 	full func()
+	// path is of the repository.
+	path string
 
 	mu      sync.Mutex
 	holders int
@@ -51,10 +54,30 @@ func withBarrier(bs node.BaseBlocks, r repo.Repo) node.BaseBlocks {
 	b := &barrier{Blockstore: bs, full: func() {}}
 	if ours, ok := r.(*overlaidRepo); ok {
 		b.Blockstore = checkedBlocks{bs, ours.disk}
-		ours.barrier = b
+		ours.barrier, b.path = b, ours.Path()
 	}
 	return b
 }
+
+// smallBlock is how many bytes a block may have to be written into the reserve.
+const smallBlock = 4 << 10
+
+// room fails if a block would take from what is reserved for records: their
+// datastore does not recover from a write that found no room.
+func (b *barrier) room(size int) error {
+	if size <= smallBlock || b.path == "" {
+		return nil
+	}
+	free, total, err := diskSpace(b.path)
+	if err != nil || free >= min(reserve, total/16)+uint64(size) {
+		return nil //nolint:nilerr // then the write itself will tell
+	}
+	return fmt.Errorf("write a block into %s, of which the last is left for records: %w", b.path, syscall.ENOSPC)
+}
+
+// reserve is how many bytes of the disk are left for records, or a sixteenth of a
+// small disk.
+const reserve = 64 << 20
 
 // hold begins to note what is touched. The caller calls release once.
 func (b *barrier) hold() (release func()) {
@@ -114,14 +137,22 @@ func (b *barrier) GetSize(ctx context.Context, c cid.Cid) (int, error) {
 
 func (b *barrier) Put(ctx context.Context, block blocks.Block) error {
 	defer b.enter(block.Cid())()
+	if err := b.room(len(block.RawData())); err != nil {
+		return b.wrote(err)
+	}
 	return b.wrote(b.Blockstore.Put(ctx, block))
 }
 
 func (b *barrier) PutMany(ctx context.Context, all []blocks.Block) error {
 	b.gate.RLock()
 	defer b.gate.RUnlock()
+	size := 0
 	for _, block := range all {
 		b.touch(block.Cid())
+		size += len(block.RawData())
+	}
+	if err := b.room(size); err != nil {
+		return b.wrote(err)
 	}
 	return b.wrote(b.Blockstore.PutMany(ctx, all))
 }

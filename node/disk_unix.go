@@ -21,11 +21,17 @@ func (n *Node) Usage(ctx context.Context) (pin.Usage, error) {
 	if err != nil {
 		return pin.Usage{}, err
 	}
+	free, total, err := diskSpace(e.node.Repo.Path())
+	return pin.Usage{Blocks: used, Free: free, Total: total}, err
+}
+
+// diskSpace returns the free bytes, and all bytes, of the file system of path.
+func diskSpace(path string) (free, total uint64, err error) {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(e.node.Repo.Path(), &fs); err != nil {
-		return pin.Usage{}, fmt.Errorf("look how full the disk of %s is: %w", e.node.Repo.Path(), err)
+	if err := unix.Statfs(path, &fs); err != nil {
+		return 0, 0, fmt.Errorf("look how full the disk of %s is: %w", path, err)
 	}
 	block := uint64(fs.Bsize)
-	free := uint64(fs.Bavail) * block //nolint:unconvert // on FreeBSD it may be negative, and of a signed type
-	return pin.Usage{Blocks: used, Free: free, Total: fs.Blocks * block}, nil
+	free = uint64(fs.Bavail) * block //nolint:unconvert // on FreeBSD it may be negative, and of a signed type
+	return free, fs.Blocks * block, nil
 }
