@@ -68,6 +68,7 @@ func openEmbedded(ctx context.Context, o Options) (*embedded, error) {
 		_ = r.Close()
 		return nil, err
 	}
+	e.repo.online = o.Online
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := e.start(ctx); err != nil {
 		e.abandon()
@@ -211,6 +212,9 @@ func (e *embedded) connectPeers(c *config.Config) error {
 // session returns a getter for the blocks of one DAG, which remembers the peers
 // that had some.
 func (e *embedded) session(ctx context.Context) ipld.NodeGetter {
+	if e.node.PeerHost == nil {
+		return denying{e.localDAG(), e.denied} // its exchange would ask us
+	}
 	return denying{merkledag.NewSession(ctx, e.node.DAG), e.denied}
 }
 
@@ -224,6 +228,7 @@ func (e *embedded) connect(c *content) error {
 	e.gateways = http
 	s.log, s.denied, s.local, s.keep = e.options.Log, e.denied, e.local, e.keep
 	s.sources = func() []*supplier { return http }
+	e.repo.content.Store(c)
 	if e.node.PeerHost == nil {
 		return nil
 	}

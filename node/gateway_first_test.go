@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	blocks "github.com/ipfs/go-block-format"
+
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
@@ -52,5 +54,31 @@ func TestFirstGateway(t *testing.T) {
 	}
 	if got, err := readCold(t, daemon, p); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("the daemon does not have what came: %d bytes, %v", len(got), err)
+	}
+}
+
+// What a verb asks of a daemon that has only gateways comes from these, and so
+// does what other programs ask of its RPC.
+func TestGatewaysOfADaemon(t *testing.T) {
+	seed := startNode(t, loopback(t.TempDir()))
+	data := randomBytes(8, 3<<20)
+	root := addDir(t, seed, data)
+	gateway := serveGateway(t, honest(t, &store{Blockstore: kuboOf(t, seed).node.Blockstore}))
+
+	repo := t.TempDir()
+	daemon := startNode(t, Options{RepoPath: repo, Gateways: []string{gateway}})
+	serveControl(t, daemon)
+	verb, err := Dial(t.Context(), repo, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = verb.Close() }()
+	p := image.Path{Root: root}.Join("blobs", "sha256", "x")
+	if got, err := readCold(t, verb, p); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("a verb read %d bytes, %v", len(got), err)
+	}
+	absent := blocks.NewBlock([]byte("nobody has it")).Cid()
+	if _, err := readCold(t, verb, image.Path{Root: absent}); image.ClassOf(err) != image.Unavailable {
+		t.Errorf("what no gateway has ended in %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/ipfs/kubo/client/rpc"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
@@ -168,6 +169,9 @@ func (l *loader) failed(c cid.Cid, err error) error {
 	}
 	if why := l.malformed(c); why != nil {
 		return l.corrupt(c, why)
+	}
+	if said := (*rpc.Error)(nil); errors.As(err, &said) { // the other process's node, which tried
+		return l.unavailable(c, err, "")
 	}
 	return l.fail(0, fmt.Errorf("block %s: %w", c, err), "")
 }

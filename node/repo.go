@@ -148,6 +148,9 @@ type overlaidRepo struct {
 	blocker *nopfs.Blocker
 	barrier *barrier // likewise
 	disk    *disk
+	online  bool
+	// content is what readers of ours use, once the node runs.
+	content atomic.Pointer[content]
 }
 
 func newOverlaidRepo(r repo.Repo, swarmKey string) *overlaidRepo {
