@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -49,9 +48,8 @@ func BenchmarkManyPins(b *testing.B) {
 		f := collect(b, repo, "--dry-run")
 		b.ReportMetric(time.Since(began).Seconds(), "s/gc-dry-run")
 		b.Logf("gc: %+v", f)
+		b.ReportMetric(float64(d.peakMemory(b)>>20), "MiB-peak")
 		d.terminate(b)
-		usage, _ := d.cmd.ProcessState.SysUsage().(*syscall.Rusage)
-		b.ReportMetric(float64(usage.Maxrss>>10), "MiB-peak")
 	}
 }
 
@@ -84,12 +82,9 @@ func manyPins(b *testing.B, repo string, from, to int) int64 {
 	}
 	d := serve(b, repo, "--offline", "--gc-watermark", "0")
 	collect(b, repo, "--dry-run")
+	peak := d.peakMemory(b)
 	d.terminate(b)
-	usage, ok := d.cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		b.Fatal("no resource usage")
-	}
-	return usage.Maxrss << 10
+	return peak
 }
 
 // adding puts content into a node.

@@ -113,14 +113,19 @@ func TestPushMemory(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	peak := func(l string) int64 {
-		cmd := cli(t.Context(), tempDir(t), "push", "oci:"+l+":"+imageTag)
-		must(t, cmd)
-		usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-		if !ok {
-			t.Fatal("no resource usage")
+	peak := func(l string) (most int64) {
+		p := start(t, "push", cli(t.Context(), tempDir(t), "push", "oci:"+l+":"+imageTag))
+		for {
+			select {
+			case <-p.done:
+				if p.err != nil || most == 0 {
+					t.Fatalf("the push of %s ended with %v, at most %d bytes", l, p.err, most)
+				}
+				return most
+			case <-time.After(5 * time.Millisecond):
+				most = max(most, p.peakMemory(t))
+			}
 		}
-		return usage.Maxrss << 10
 	}
 	of130, of1000 := peak(images.real.dir), peak(large)
 	t.Logf("peak memory: %d MiB for 130 MB, %d MiB for 1 GiB", of130>>20, of1000>>20)

@@ -65,7 +65,8 @@ func servingAll(t *testing.T, far *toxiproxy, l layout) (all []*serving, cid str
 	const asksForCAR = "format=car"
 	ours := &serving{name: "ours", labels: []string{"peer"}, says: asksForCAR}
 	streams := &serving{name: "Kubo that streams", labels: []string{"peer"}, says: asksForCAR}
-	bitswap := &serving{name: "Kubo with only Bitswap", labels: []string{"bitswap"}, says: "asking the exchange"}
+	// Bitswap itself may take a while to ask another for what the dead one had been asked for.
+	bitswap := &serving{name: "Kubo with only Bitswap", labels: []string{"bitswap"}, says: "asking the exchange", flags: []string{"--fetch-timeout", "60s"}}
 	gateways := &serving{name: "Kubo's gateway", says: asksForCAR, flags: []string{"--offline"}}
 	for range 2 {
 		var s *seed

@@ -34,14 +34,14 @@ func TestKilledKeeping(t *testing.T) {
 		cid := push(t, k.repo, "--format", format, spec)
 		k.layouts[cid], k.kept[cid] = "--format="+format+" "+spec, true
 	}
-	cids := slices.Sorted(maps.Keys(k.layouts))
+	cids, verbs := slices.Sorted(maps.Keys(k.layouts)), []string{"rm", "add", "push", "gc", "verify"}
 	lasts := map[string]time.Duration{}
 	for round := 0; k.kills() < kills; round++ {
 		if round == rounds {
 			t.Fatalf("of %d commands only %v were killed in time", rounds, k.rounds)
 		}
 		cid := cids[rand.N(len(cids))]
-		verb := []string{"rm", "add", "push", "gc"}[rand.N(4)]
+		verb := verbs[rand.N(len(verbs))]
 		k.round(t, verb, cid, lasts)
 		if round%25 == 24 {
 			k.verify(t)
@@ -52,7 +52,7 @@ func TestKilledKeeping(t *testing.T) {
 	}
 	k.verify(t)
 	t.Logf("killed in time: %v", k.rounds)
-	for _, verb := range []string{"rm", "add", "push", "gc"} {
+	for _, verb := range verbs {
 		if k.rounds[verb] == 0 {
 			t.Errorf("no %s was ever killed", verb)
 		}
@@ -95,6 +95,7 @@ func (k *killed) round(t *testing.T, verb, cid string, lasts map[string]time.Dur
 	args := map[string][]string{
 		"rm": {"pin", "rm", cid}, "add": {"pin", "add", "--offline", "--fetch-timeout=1s", cid},
 		"push": append([]string{"push"}, strings.Fields(k.layouts[cid])...), "gc": {"gc"},
+		"verify": {"pin", "verify", "--all"},
 	}[verb]
 	began := time.Now()
 	p, err := launch(verb, cli(t.Context(), k.repo, args...))
@@ -129,7 +130,7 @@ func (k *killed) check(t *testing.T, verb, cid string, acknowledged bool) {
 		found[p.Root] = p.State == "kept"
 	}
 	switch {
-	case verb == "gc":
+	case verb == "gc" || verb == "verify":
 	case acknowledged:
 		k.kept[cid] = verb != "rm"
 	default:

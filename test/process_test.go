@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -45,6 +46,24 @@ func launch(name string, cmd *exec.Cmd) (*process, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// peakMemory is the most that has been resident of the process so far, in bytes;
+// 0 when it has ended. Its resource usage won't do: that counts what the parent
+// had when it made the process.
+func (p *process) peakMemory(t testing.TB) int64 {
+	t.Helper()
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	for line := range strings.Lines(string(status)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmHWM:" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	return 0
 }
 
 // start starts cmd for one test, which stops it, and shows what it said if the
@@ -200,24 +219,25 @@ func lastLine(out string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// freePort returns a port that nobody listens on, on either loopback address.
+// freePort returns a port that nobody listens on, on either loopback address. It
+// is one of those that the kernel gives to nobody who does not ask for it, so
+// that it stays free until it is used.
 func freePort() (string, error) {
 	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", err
-		}
-		port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-		l6, err6 := net.Listen("tcp", "[::1]:"+port)
-		if err6 == nil {
-			l6.Close()
-		}
-		l.Close()
-		if err6 == nil || !errors.Is(err6, syscall.EADDRINUSE) {
+		port := strconv.Itoa(20_000 + rand.N(12_000))
+		if isFree("127.0.0.1:"+port) && isFree("[::1]:"+port) {
 			return port, nil
 		}
 	}
 	return "", errors.New("no port is free")
+}
+
+func isFree(address string) bool {
+	l, err := net.Listen("tcp", address)
+	if err == nil {
+		l.Close()
+	}
+	return err == nil || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 func port(t testing.TB) string {

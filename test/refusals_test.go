@@ -142,7 +142,7 @@ func TestClientsResume(t *testing.T) {
 	for _, client := range []string{"docker", "ctr", "buildctl"} {
 		t.Run(client, func(t *testing.T) {
 			link := far.link(t, k.gateway, slowRate)
-			d := launchPuller(t, "--offline", "--gateway", link.url(), "--fetch-timeout", "1s", "--log-level", "debug")
+			d := launchPuller(t, "--offline", "--gateway", link.url(), "--fetch-timeout", "2s", "--log-level", "debug")
 			if err := d.ready(startLimit, httpReady(d.admin)); err != nil {
 				t.Fatal(err)
 			}
