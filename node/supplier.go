@@ -20,7 +20,7 @@ const (
 	// maxBackOff; one that answers 429 or 503 for as long as it says, at most
 	// maxRetryAfter; one that lied for lieBackOff.
 	firstBackOff  = 500 * time.Millisecond
-	maxBackOff    = time.Minute
+	maxBackOff    = 10 * time.Second // less than a reader waits, or it never asks again
 	busyBackOff   = 5 * time.Second
 	maxRetryAfter = 5 * time.Minute
 	lieBackOff    = 10 * time.Minute
@@ -134,7 +134,10 @@ func (s *supplier) backOff(err error) time.Duration {
 	case errors.As(err, &busy):
 		return busy.wait
 	}
-	s.failures++
+	// What was under way when it began to fail fails with it, and is one failure.
+	if !time.Now().Before(s.until) {
+		s.failures++
+	}
 	return min(firstBackOff<<min(s.failures-1, 10), maxBackOff)
 }
 
