@@ -196,11 +196,16 @@ func TestSlowIsNotStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, root, peer := stalled(t, 30*time.Second, func(root cid.Cid, leaves []cid.Cid) []cid.Cid { return append(leaves, root) })
 		var turn time.Duration
-		peer.gate = func(cid.Cid) <-chan struct{} {
+		gates := map[cid.Cid]chan struct{}{} // a peer sends a block once, however often it is asked
+		peer.gate = func(c cid.Cid) <-chan struct{} {
 			peer.mu.Lock()
 			defer peer.mu.Unlock()
+			if gates[c] != nil {
+				return gates[c]
+			}
 			turn += 20 * time.Second
 			gate := make(chan struct{})
+			gates[c] = gate
 			time.AfterFunc(turn-time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), func() { close(gate) })
 			return gate
 		}

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	ipld "github.com/ipfs/go-ipld-format"
@@ -20,6 +22,9 @@ const (
 	maxQuiet = 3
 	// maxRacing is how many sources are asked for the same at once.
 	maxRacing = 3
+	// askAnewAfter is how long the exchange may bring nothing until it is asked
+	// anew, at most a third of what a reader waits; twice as long each time.
+	askAnewAfter = 5 * time.Second
 	// retryEvery is the pause before those are asked again that all failed.
 	retryEvery = time.Second
 )
@@ -204,8 +209,53 @@ func (r *race) waiting() bool {
 	return false
 }
 
-// ask asks the node's own exchange.
+// ask asks the node's own exchange, and when that brings nothing for a while
+// also in a session of its own: in Bitswap, who gives up takes along what others
+// of the same session want just then. So what may be given up for a reader has
+// a session of its own from the beginning.
 func (r *race) ask() error {
+	from := r.trail.getter()
+	if r.idle {
+		from = r.supply.session(r.ctx)
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	var came atomic.Int64 // blocks
+	ended, running := make(chan error), 0
+	start := func(from ipld.NodeGetter) {
+		running++
+		go func() {
+			err := r.askOf(ctx, from, &came)
+			select {
+			case ended <- err:
+			case <-ctx.Done():
+			}
+		}()
+	}
+	start(from)
+	before, wait := came.Load(), min(askAnewAfter, r.supply.timeout/3)
+	for late := time.NewTimer(wait); ; late.Reset(wait) {
+		select {
+		case err := <-ended:
+			if running--; err == nil || running == 0 {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-late.C:
+			if now := came.Load(); now != before {
+				before = now
+				continue
+			}
+			r.supply.log.Debug("asking the exchange anew", "for", r.span.query())
+			wait *= 2
+			start(r.supply.session(ctx))
+		}
+	}
+}
+
+// askOf asks for what is left and counts the blocks that come.
+func (r *race) askOf(ctx context.Context, from ipld.NodeGetter, came *atomic.Int64) error {
 	var b batch
 	b.wanted = r.left()
 	cids := b.cids()
@@ -213,10 +263,12 @@ func (r *race) ask() error {
 		return nil
 	}
 	begun, missing := time.Now(), len(cids)
-	err := getBlocks(r.ctx, r.trail.getter(), cids, func(nd ipld.Node) {
+	err := getBlocks(ctx, from, cids, func(nd ipld.Node) {
 		missing--
-		r.supply.metrics.came(exchangeLabel, len(nd.RawData()), time.Since(begun))
-		r.arrived(nd)
+		came.Add(1)
+		if r.arrived(nd) {
+			r.supply.metrics.came(exchangeLabel, len(nd.RawData()), time.Since(begun))
+		}
 	})
 	if err == nil && missing > 0 {
 		err = errors.New("it was not delivered")
@@ -224,12 +276,14 @@ func (r *race) ask() error {
 	return err
 }
 
-// arrived takes in a block that the exchange has verified and stored.
-func (j *job) arrived(nd ipld.Node) {
+// arrived takes in a block that the exchange has verified and stored, and
+// reports whether it is the first to.
+func (j *job) arrived(nd ipld.Node) bool {
 	j.supply.mu.Lock()
 	f := j.supply.flights[nd.Cid()]
 	j.supply.mu.Unlock()
 	if f != nil {
 		j.supply.land(f, nd, nil)
 	}
+	return f != nil
 }

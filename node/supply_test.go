@@ -11,9 +11,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
@@ -230,6 +232,44 @@ func FuzzReadCAR(f *testing.F) {
 		w := j.watch(&supplier{})
 		if err := w.end(j.readCAR(w, &io.LimitedReader{R: bytes.NewReader(body), N: 1 << 20})); err == nil {
 			t.Error("an answer without the block was taken for one with it")
+		}
+	})
+}
+
+// silent is a session that has lost what it was asked for.
+type silent struct{}
+
+func (silent) Get(ctx context.Context, _ cid.Cid) (ipld.Node, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (silent) GetMany(context.Context, []cid.Cid) <-chan *ipld.NodeOption { return nil }
+
+func TestAsksAnewWhatASessionHasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memoryStore(t)
+		c := offlineContent(st)
+		root, data := shape{size: 3<<20 + 5, chunk: 1 << 20, links: 5, raw: true}.build(t, c.dag)
+		session, sessions := c.supply.session, 0
+		c.supply.session = func(ctx context.Context) ipld.NodeGetter {
+			if sessions++; sessions == 1 {
+				return silent{}
+			}
+			return session(ctx)
+		}
+		begun := time.Now()
+		f, err := c.Open(t.Context(), image.Path{Root: root})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		got, err := io.ReadAll(f)
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("read %d bytes, %v", len(got), err)
+		}
+		if sessions < 2 || time.Since(begun) < askAnewAfter {
+			t.Errorf("%d sessions were asked, within %s", sessions, time.Since(begun))
 		}
 	})
 }
