@@ -29,9 +29,18 @@ type gated struct {
 func newGated(h http.Handler, hold ...cid.Cid) *gated {
 	g := &gated{Handler: h, asked: map[string]int{}, held: map[string]chan struct{}{}, left: map[string]int{}}
 	for _, c := range hold {
-		g.held[c.String()] = make(chan struct{})
+		g.hold(c)
 	}
 	return g
+}
+
+// hold keeps requests for c waiting from now on.
+func (g *gated) hold(c cid.Cid) chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	held := make(chan struct{})
+	g.held[c.String()] = held
+	return held
 }
 
 func (g *gated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -160,6 +169,39 @@ func TestReaderJoinsAPrefetch(t *testing.T) {
 	}
 	if got := g.count(g.asked, roots[0]); got != 1 {
 		t.Errorf("%d requests, want 1", got)
+	}
+}
+
+// A reader of more than is being prefetched has the rest come beside it: what
+// was on the way does not cross the network twice.
+func TestReaderOfMoreThanAPrefetch(t *testing.T) {
+	const part = 4 << 20
+	st, roots, all := gatedFiles(t, 4*part)
+	root, path := roots[0], image.Path{Root: roots[0]}
+	for range 5 { // in which order it asks for the parts is by chance
+		g := newGated(honest(t, st))
+		n := behind(t, patience, serveGateway(t, g))
+		n.prefetches.limit = patience
+		readRange(t, n, path, 0, 1)
+		held := g.hold(root)
+		n.Prefetch([]image.Part{{Path: path, From: part, To: 2 * part}, {Path: path, From: 2 * part, To: 3 * part}})
+		eventually(t, "the gateway is asked for two parts", func() bool { return g.count(g.asked, root) == 3 })
+		read := make(chan error, 1)
+		go func() {
+			got, err := readCold(t, n, path)
+			if err == nil && !bytes.Equal(got, all[0]) {
+				err = io.ErrUnexpectedEOF
+			}
+			read <- err
+		}()
+		eventually(t, "the gateway is asked for the others", func() bool { return g.count(g.asked, root) >= 5 })
+		close(held)
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+		if asked, left := g.count(g.asked, root), g.count(g.left, root); asked != 5 || left != 0 {
+			t.Errorf("%d requests, of which %d were given up, want 5 and none", asked, left)
+		}
 	}
 }
 

@@ -62,9 +62,7 @@ func (f *file) readAhead(l run, until int64) {
 		end = min(end, until)
 	}
 	parts, to := f.collect(w.to, end)
-	for _, b := range parts {
-		f.retrieve().ask(b)
-	}
+	f.retrieve().ask(parts...)
 	w.to = to
 	f.count()
 }

@@ -25,6 +25,9 @@ type fetcher interface {
 	// are missing, and an ipld.ErrNotFound if nobody was to be asked. It ends
 	// promptly with ctx.
 	fetch(ctx context.Context, b batch, deliver func(ipld.Node)) error
+	// claim says that a reader is about to fetch all of this: what is under way
+	// for nobody yet does not make room for it, but is part of it.
+	claim(batches []batch)
 	// tell says who was asked so far, for people.
 	tell() string
 	// close ends the use of the fetcher.
@@ -40,6 +43,8 @@ type follower struct {
 func (f follower) fetch(ctx context.Context, b batch, deliver func(ipld.Node)) error {
 	return f.supply.fetch(ctx, f.trail, b, deliver)
 }
+
+func (f follower) claim(batches []batch) { f.supply.claimAll(batches) }
 
 func (f follower) tell() string { return f.trail.tell() }
 func (f follower) close()       { f.trail.leave() }
@@ -127,9 +132,19 @@ func (r *retrieval) close() {
 }
 
 // ask asks for blocks in the background.
-func (r *retrieval) ask(b batch) {
+func (r *retrieval) ask(batches ...batch) {
+	if !r.idle {
+		r.fetcher.claim(batches)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, b := range batches {
+		r.askFor(b)
+	}
+}
+
+// askFor needs r.mu.
+func (r *retrieval) askFor(b batch) {
 	wants := map[cid.Cid]*want{}
 	missing := b
 	missing.wanted = nil

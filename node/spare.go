@@ -5,6 +5,15 @@ import "errors"
 // errYielded is why a block that no reader has asked for does not come yet.
 var errYielded = errors.New("a reader needs another block first")
 
+// claimAll makes those jobs a reader's own that bring what it is going to fetch.
+func (s *supply) claimAll(batches []batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range batches {
+		s.claim(b.wanted)
+	}
+}
+
 // claim makes those jobs a reader's own that bring what it needs. It needs s.mu.
 func (s *supply) claim(missing []wanted) {
 	for _, w := range missing {
