@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
@@ -202,6 +203,35 @@ func TestReaderOfMoreThanAPrefetch(t *testing.T) {
 		if asked, left := g.count(g.asked, root), g.count(g.left, root); asked != 5 || left != 0 {
 			t.Errorf("%d requests, of which %d were given up, want 5 and none", asked, left)
 		}
+	}
+}
+
+// Who sees a page finds what comes after it under way, and does not ask for it
+// once more.
+func TestWhatAPageLeadsToIsExpected(t *testing.T) {
+	st, roots, all := gatedFiles(t, 3<<20)
+	n := behind(t, patience, serveGateway(t, honest(t, st)))
+	keep, links := n.supply.keep, 0
+	n.supply.keep = func(ctx context.Context, b blocks.Block) error {
+		nd, err := decode(b)
+		if err != nil {
+			return err
+		}
+		n.supply.mu.Lock()
+		for _, l := range nd.Links() {
+			if n.supply.flights[l.Cid] == nil {
+				t.Errorf("%s is not under way while %s is being stored", l.Cid, b.Cid())
+			}
+			links++
+		}
+		n.supply.mu.Unlock()
+		return keep(ctx, b)
+	}
+	if got, err := readCold(t, n, image.Path{Root: roots[0]}); err != nil || !bytes.Equal(got, all[0]) {
+		t.Fatalf("read %d bytes, %v", len(got), err)
+	}
+	if links == 0 {
+		t.Error("no page came")
 	}
 }
 

@@ -283,6 +283,7 @@ func (j *job) arrived(nd ipld.Node) bool {
 	f := j.supply.flights[nd.Cid()]
 	j.supply.mu.Unlock()
 	if f != nil {
+		j.supply.expect(f, nd)
 		j.supply.land(f, nd, nil)
 	}
 	return f != nil

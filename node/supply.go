@@ -206,22 +206,23 @@ func (s *supply) take(ctx context.Context, c cid.Cid, data []byte) (taken bool, 
 	if err != nil {
 		return false, err
 	}
+	nd, err := decode(block)
+	s.expect(f, nd)
 	if err := s.keep(ctx, block); err != nil { // no fault of the source
 		s.land(f, nil, fmt.Errorf("keep what came: %w", err))
 		return true, nil
 	}
-	nd, err := decode(block)
 	s.land(f, nd, err)
 	return true, nil
 }
 
-// land ends the flight of a block, and has those begin that the block leads to.
-func (s *supply) land(f *flight, nd ipld.Node, err error) {
-	var next []wanted
-	if nd != nil {
-		s.learn(nd)
-		next = f.job.leadsTo(nd, f.place)
+// expect has the flights begin of the blocks that one leads to, nil to none. It
+// comes before anybody can see the block, or they would ask for those again.
+func (s *supply) expect(f *flight, nd ipld.Node) {
+	if nd == nil {
+		return
 	}
+	next := f.job.leadsTo(nd, f.place)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flights[f.cid] != f {
@@ -232,5 +233,16 @@ func (s *supply) land(f *flight, nd ipld.Node, err error) {
 			f.job.add(w)
 		}
 	}
-	f.job.land(f, nd, err)
+}
+
+// land ends the flight of a block.
+func (s *supply) land(f *flight, nd ipld.Node, err error) {
+	if nd != nil {
+		s.learn(nd)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[f.cid] == f {
+		f.job.land(f, nd, err)
+	}
 }
