@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -355,7 +356,8 @@ func (w *layoutWriter) finish() error {
 	return os.WriteFile(filepath.Join(w.dir, ocispec.ImageLayoutFile), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644)
 }
 
-// files are the contents of a layer.
+// files are the contents of a layer. It has entries for their directories too:
+// podman, which pulls the files of a layer side by side, needs them.
 type files map[string]struct {
 	data []byte
 	mode int64
@@ -363,6 +365,11 @@ type files map[string]struct {
 
 func (f files) write(out io.Writer) error {
 	w := tar.NewWriter(out)
+	for _, dir := range f.dirs() {
+		if err := w.WriteHeader(&tar.Header{Name: dir + "/", Mode: 0o755, Typeflag: tar.TypeDir}); err != nil {
+			return err
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		if err := w.WriteHeader(&tar.Header{Name: name, Mode: f[name].mode, Size: int64(len(f[name].data)), Typeflag: tar.TypeReg}); err != nil {
 			return err
@@ -372,6 +379,17 @@ func (f files) write(out io.Writer) error {
 		}
 	}
 	return w.Close()
+}
+
+// dirs are the directories of the files, each after those above it.
+func (f files) dirs() []string {
+	all := map[string]bool{}
+	for name := range f {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			all[dir] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // A layout is what the other tools say it is.
