@@ -266,9 +266,7 @@ func (r *race) askOf(ctx context.Context, from ipld.NodeGetter, came *atomic.Int
 	err := getBlocks(ctx, from, cids, func(nd ipld.Node) {
 		missing--
 		came.Add(1)
-		if r.arrived(nd) {
-			r.supply.metrics.came(exchangeLabel, len(nd.RawData()), time.Since(begun))
-		}
+		r.arrived(nd, time.Since(begun))
 	})
 	if err == nil && missing > 0 {
 		err = errors.New("it was not delivered")
@@ -276,15 +274,16 @@ func (r *race) askOf(ctx context.Context, from ipld.NodeGetter, came *atomic.Int
 	return err
 }
 
-// arrived takes in a block that the exchange has verified and stored, and
-// reports whether it is the first to.
-func (j *job) arrived(nd ipld.Node) bool {
+// arrived takes in a block that the exchange has verified and stored, a time
+// after it was asked.
+func (j *job) arrived(nd ipld.Node, wait time.Duration) {
 	j.supply.mu.Lock()
 	f := j.supply.flights[nd.Cid()]
 	j.supply.mu.Unlock()
-	if f != nil {
-		j.supply.expect(f, nd)
-		j.supply.land(f, nd, nil)
+	if f == nil {
+		return
 	}
-	return f != nil
+	j.supply.metrics.came(exchangeLabel, len(nd.RawData()), wait)
+	j.supply.expect(f, nd)
+	j.supply.land(f, nd, nil)
 }

@@ -186,9 +186,9 @@ func (s *supply) join(ctx context.Context, t *trail, b batch, missing []wanted, 
 	}
 }
 
-// take takes in a block that a source sent, if anybody is to have it. The error
-// says that its bytes are not those of c.
-func (s *supply) take(ctx context.Context, c cid.Cid, data []byte) (taken bool, err error) {
+// take takes in a block that a source sent, if anybody is to have it, and calls
+// came before anybody has. The error says that its bytes are not those of c.
+func (s *supply) take(ctx context.Context, c cid.Cid, data []byte, came func()) (taken bool, err error) {
 	s.mu.Lock()
 	f := s.flights[c]
 	s.mu.Unlock()
@@ -206,6 +206,7 @@ func (s *supply) take(ctx context.Context, c cid.Cid, data []byte) (taken bool, 
 	if err != nil {
 		return false, err
 	}
+	came()
 	nd, err := decode(block)
 	s.expect(f, nd)
 	if err := s.keep(ctx, block); err != nil { // no fault of the source

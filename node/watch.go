@@ -75,14 +75,12 @@ func (w *watch) came(n int) {
 
 // takeFrom takes in a block that the source sent.
 func (j *job) takeFrom(w *watch, c cid.Cid, data []byte) (bool, error) {
-	taken, err := j.supply.take(w.ctx, c, data)
-	if taken {
+	return j.supply.take(w.ctx, c, data, func() {
 		j.trail.brought(w.source, 1)
 		w.mu.Lock()
 		wait := w.first.Sub(w.begun)
 		j.supply.slots.measure(w.bytes, time.Since(w.first))
 		w.mu.Unlock()
 		j.supply.metrics.came(w.source.label, len(data), wait)
-	}
-	return taken, err
+	})
 }
