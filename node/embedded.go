@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -134,7 +135,7 @@ func (e *embedded) startNode(cfg *config.Config) error {
 		Online:          e.options.Online,
 		Routing:         routing(cfg),
 		Host:            newHost,
-		ShutdownTimeout: stopTimeout,
+		ShutdownTimeout: e.options.stopTimeout,
 		ExtraOpts:       map[string]bool{"ipnsps": cfg.Ipns.UsePubsub.WithDefault(false)},
 	})
 	if err != nil {
@@ -277,10 +278,17 @@ func (e *embedded) close() error {
 	if e.node.Bootstrapper != nil {
 		_ = e.node.Bootstrapper.Close() // Kubo itself never does; it only cancels
 	}
-	if err := e.node.Close(); err != nil {
+	switch err := e.node.Close(); {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		// Kubo then leaves all that it would have stopped after that part, and
+		// the repository comes last.
+		e.options.Log.Warn("gave up waiting for a part of the node to stop", "limit", e.options.stopTimeout)
+		return e.repo.Close()
+	default:
 		return fmt.Errorf("stop the node: %w", err)
 	}
-	return nil
 }
 
 func startError(repoPath string, err error) error {

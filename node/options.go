@@ -85,6 +85,8 @@ type Options struct {
 	Log *slog.Logger
 	// Metrics gets the node's collectors; nil means none.
 	Metrics prometheus.Registerer
+
+	stopTimeout time.Duration // of the node's parts together; only tests set it
 }
 
 // withDefaults returns o complete and checked.
@@ -94,6 +96,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.FetchTimeout <= 0 {
 		o.FetchTimeout = defaultFetchTimeout
+	}
+	if o.stopTimeout <= 0 {
+		o.stopTimeout = stopTimeout
 	}
 	if o.Provide == "" {
 		o.Provide = ProvidePublished

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// stopTimeout bounds how long a part of Kubo may take to stop; Kubo's own
+	// stopTimeout bounds how long the parts of Kubo may take to stop; Kubo's own
 	// bound is 12 h.
 	stopTimeout = 4 * time.Second
 	// outstandingBytes is how much Bitswap sends to a peer ahead of its

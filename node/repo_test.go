@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
 	"github.com/ipfs/kubo/repo/fsrepo"
@@ -28,6 +30,27 @@ func holdRepository(path string) error {
 	fmt.Fprintln(os.Stdout, "open")
 	_, _ = bufio.NewReader(os.Stdin).ReadByte()
 	return r.Close()
+}
+
+// Where a part of Kubo does not stop in time, the repository is closed all the
+// same, with all that is in it.
+func TestRepositoryOfANodeThatDoesNotStop(t *testing.T) {
+	o := loopback(t.TempDir())
+	o.stopTimeout = time.Nanosecond
+	n := startNode(t, o)
+	root := addFile(t, n, []byte("still here"))
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := openRepo(o.RepoPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := blockstore.NewBlockstore(r.Datastore()).Get(t.Context(), root)
+	if err != nil || !bytes.Contains(b.RawData(), []byte("still here")) {
+		t.Errorf("read %v, %v", b, err)
+	}
 }
 
 func TestOpenCreatesAnOrdinaryKuboRepository(t *testing.T) {
