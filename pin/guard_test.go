@@ -189,8 +189,8 @@ func TestRPC(t *testing.T) {
 	if n := len(told); n < 2 || told[n-1].Done != told[n-1].Total || told[n-1].BlobsDone != 3 {
 		t.Errorf("told of %+v", told)
 	}
-	if all, err := client.List(t.Context()); err != nil || len(all) != 1 || all[0].Size != i.Size {
-		t.Errorf("listed %+v, %v", all, err)
+	if all := listed(t, client); len(all) != 1 || all[0].Size != i.Size {
+		t.Errorf("listed %+v", all)
 	}
 	if err := client.Remove(t.Context(), p); err != nil {
 		t.Error(err)

@@ -58,9 +58,16 @@ func (h *host) collect(t *testing.T) pin.Freed {
 
 func (h *host) list(t *testing.T) []*pin.Image {
 	t.Helper()
-	all, err := h.List(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	return listed(t, h)
+}
+
+func listed(t *testing.T, s pin.Service) (all []*pin.Image) {
+	t.Helper()
+	for i, err := range s.List(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, i)
 	}
 	return all
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -49,8 +50,9 @@ type Service interface {
 	// nil, is told of the progress now and then. If it fails for what may pass,
 	// the image stays listed as Incomplete.
 	Add(ctx context.Context, r Request, told func(Progress)) (*Image, error)
-	// List returns the images, those added first at the beginning.
-	List(ctx context.Context) ([]*Image, error)
+	// List are the images, those added first at the beginning, read as the
+	// caller goes through them.
+	List(ctx context.Context) iter.Seq2[*Image, error]
 	// Remove lets go of an image. Its error is NotFound if it is not listed.
 	Remove(ctx context.Context, p image.Path) error
 	// Verify reads every block and every blob of images, and repairs what it
@@ -102,7 +104,7 @@ func New(images Resolver, blocks Blocks, store Store, o Options) *Keeper {
 func (k *Keeper) Ledger() *Ledger { return k.ledger }
 
 // List implements Service.
-func (k *Keeper) List(ctx context.Context) ([]*Image, error) { return k.ledger.All(ctx) }
+func (k *Keeper) List(ctx context.Context) iter.Seq2[*Image, error] { return k.ledger.All(ctx) }
 
 // Remove implements Service. An addition of the image under way ends first.
 func (k *Keeper) Remove(ctx context.Context, p image.Path) error {
@@ -161,12 +163,11 @@ func (k *Keeper) Collect(ctx context.Context, dry bool) (Freed, error) {
 // roots are the parts of all images: of those that are not pinned yet, and of
 // the others in case that a crash cost them a pin.
 func (k *Keeper) roots(ctx context.Context) ([]Part, error) {
-	all, err := k.ledger.All(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var roots []Part
-	for _, i := range all {
+	for i, err := range k.ledger.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
 		if i.State == Kept && i.Whole {
 			roots = append(roots, Part{CID: i.Root, Mode: Recursive})
 			continue

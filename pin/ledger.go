@@ -1,12 +1,10 @@
 package pin
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -134,16 +132,16 @@ func (l *Ledger) Kept(ctx context.Context, _ string) ([]image.Path, string, erro
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.kept == nil {
-		all, err := l.All(ctx)
-		if err != nil {
-			return nil, "", err
-		}
-		l.kept = []image.Path{}
-		for _, i := range all {
+		kept := []image.Path{}
+		for i, err := range l.All(ctx) {
+			if err != nil {
+				return nil, "", err
+			}
 			if i.State == Kept {
-				l.kept = append(l.kept, i.Path())
+				kept = append(kept, i.Path())
 			}
 		}
+		l.kept = kept
 		l.turn++
 	}
 	return l.kept, strconv.Itoa(l.turn), nil
@@ -158,7 +156,11 @@ func (l *Ledger) changed() {
 
 // Get returns the image at a path, nil if the ledger does not have it.
 func (l *Ledger) Get(ctx context.Context, p image.Path) (*Image, error) {
-	data, err := l.store.Get(ctx, imageKeys+"/"+idOf(p))
+	return l.get(ctx, imageKeys+"/"+idOf(p))
+}
+
+func (l *Ledger) get(ctx context.Context, key string) (*Image, error) {
+	data, err := l.store.Get(ctx, key)
 	if err != nil || data == nil {
 		return nil, err
 	}
@@ -193,25 +195,6 @@ func parseImage(data []byte) (*Image, error) {
 		return nil, fmt.Errorf("read a record of the ledger of images: %w", err)
 	}
 	return i, nil
-}
-
-// All returns the images, the one added first at the beginning.
-func (l *Ledger) All(ctx context.Context) ([]*Image, error) {
-	var all []*Image
-	for e, err := range l.store.Scan(ctx, imageKeys) {
-		if err != nil {
-			return nil, err
-		}
-		i, err := parseImage(e.Value)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, i)
-	}
-	slices.SortFunc(all, func(a, b *Image) int {
-		return cmp.Or(a.Added.Compare(b.Added), strings.Compare(a.id(), b.id()))
-	})
-	return all, nil
 }
 
 // Update changes nothing but the record of an image.

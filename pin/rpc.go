@@ -2,11 +2,13 @@ package pin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"strings"
 	"sync"
@@ -46,7 +48,7 @@ func calls(s Service) map[string]call {
 			}
 			return s.Add(ctx, r, func(p Progress) { told(p) })
 		},
-		"ls": func(ctx context.Context, _ []byte, _ func(any)) (any, error) { return s.List(ctx) },
+		"ls": func(ctx context.Context, _ []byte, told func(any)) (any, error) { return list(ctx, s, told) },
 		"rm": func(ctx context.Context, request []byte, _ func(any)) (any, error) {
 			var p image.Path
 			if err := json.Unmarshal(request, &p); err != nil {
@@ -69,6 +71,24 @@ func calls(s Service) map[string]call {
 			return s.Collect(ctx, dry)
 		},
 	}
+}
+
+// listed is how many images of a list are sent at a time.
+const listed = 64
+
+// list tells of images, some at a time, and returns the last of them.
+func list(ctx context.Context, s Service, told func(any)) (some []*Image, err error) {
+	for i, err := range s.List(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if len(some) == listed {
+			told(some)
+			some = some[:0]
+		}
+		some = append(some, i)
+	}
+	return some, nil
 }
 
 // Handler offers a Service to other processes. Whoever reaches it decides what
@@ -143,9 +163,30 @@ func (c *Client) Add(ctx context.Context, r Request, told func(Progress)) (*Imag
 }
 
 // List implements Service.
-func (c *Client) List(ctx context.Context) ([]*Image, error) {
-	var all []*Image
-	return all, c.call(ctx, "ls", nil, &all, nil)
+func (c *Client) List(ctx context.Context) iter.Seq2[*Image, error] {
+	return func(yield func(*Image, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		var failed error
+		wanted := true
+		give := func(data json.RawMessage) {
+			var some []*Image
+			failed = cmp.Or(failed, json.Unmarshal(data, &some))
+			for _, i := range some {
+				if wanted = wanted && yield(i, nil); !wanted {
+					cancel()
+				}
+			}
+		}
+		var last json.RawMessage
+		err := c.call(ctx, "ls", nil, &last, give)
+		if err == nil {
+			give(last)
+		}
+		if err = cmp.Or(failed, err); err != nil && wanted {
+			yield(nil, err)
+		}
+	}
 }
 
 // Remove implements Service.

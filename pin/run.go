@@ -106,11 +106,10 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 			return err
 		}
 	}
-	all, err := k.ledger.All(ctx)
-	if err != nil {
-		return err
-	}
-	for _, i := range all {
+	for i, err := range k.ledger.All(ctx) {
+		if err != nil {
+			return err
+		}
 		if err := k.repin(ctx, i, pinned); err != nil {
 			return err
 		}
@@ -136,16 +135,15 @@ func (k *Keeper) repin(ctx context.Context, i *Image, pinned map[cid.Cid]bool) e
 
 // resume goes on with the images that are incomplete.
 func (k *Keeper) resume(ctx context.Context) error {
-	all, err := k.ledger.All(ctx)
-	if err != nil {
-		return err
-	}
-	for _, i := range all {
+	for i, err := range k.ledger.All(ctx) {
+		if err != nil {
+			return err
+		}
 		id := i.id()
 		if i.State == Kept || ctx.Err() != nil || !k.due(id) {
 			continue
 		}
-		_, err := k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
+		_, err = k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
 		k.tried(id, err)
 		if err != nil && ctx.Err() == nil {
 			k.options.Log.Info("an image stays incomplete for now", "image", i.Name, "error", err)
@@ -281,13 +279,18 @@ func (k *Keeper) expire(ctx context.Context) error {
 	return nil
 }
 
-// evictable are the images that were pulled, the least recent first.
+// evictable are the images that were pulled, the least recent first, with no
+// more of each than who lets go of it wants to know.
 func (k *Keeper) evictable(ctx context.Context) ([]*Image, error) {
-	all, err := k.ledger.All(ctx)
-	if err != nil {
-		return nil, err
+	var all []*Image
+	for i, err := range k.ledger.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if !i.Explicit {
+			all = append(all, &Image{Root: i.Root, Rest: i.Rest, Name: i.Name, Size: i.Size, Pulled: i.Pulled})
+		}
 	}
-	all = slices.DeleteFunc(all, func(i *Image) bool { return i.Explicit })
 	slices.SortStableFunc(all, func(a, b *Image) int { return a.Pulled.Compare(b.Pulled) })
 	return all, nil
 }

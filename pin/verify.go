@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"time"
 
@@ -65,13 +66,12 @@ func (v *Verified) Sound() bool { return v.Problem == "" }
 // every blob with its digest, unless that of the same file was right before:
 // files are named by what is in them. What images share is read once.
 func (k *Keeper) Verify(ctx context.Context, r VerifyRequest, told func(Verified)) ([]Verified, error) {
-	images, err := k.toVerify(ctx, r)
-	if err != nil {
-		return nil, err
-	}
 	v := &verification{keeper: k, prove: k.blocks.Prove(ProveOptions{Workers: r.Workers, Rate: r.Rate}), known: map[cid.Cid]Proved{}}
 	all := []Verified{}
-	for _, i := range images {
+	for i, err := range k.toVerify(ctx, r) {
+		if err != nil {
+			return nil, err
+		}
 		one, err := v.image(ctx, i)
 		if err != nil {
 			return nil, fmt.Errorf("verify %s: %w", i.Path(), err)
@@ -85,16 +85,17 @@ func (k *Keeper) Verify(ctx context.Context, r VerifyRequest, told func(Verified
 }
 
 // toVerify are the images that are meant. One that is not kept is looked up.
-func (k *Keeper) toVerify(ctx context.Context, r VerifyRequest) ([]*Image, error) {
+func (k *Keeper) toVerify(ctx context.Context, r VerifyRequest) iter.Seq2[*Image, error] {
 	if r.Path == nil {
-		all, err := k.ledger.All(ctx)
-		return all, err
+		return k.ledger.All(ctx)
 	}
-	i, err := k.ledger.Get(ctx, *r.Path)
-	if err == nil && i == nil {
-		i = &Image{Root: r.Path.Root, Rest: r.Path.Rest}
+	return func(yield func(*Image, error) bool) {
+		i, err := k.ledger.Get(ctx, *r.Path)
+		if err == nil && i == nil {
+			i = &Image{Root: r.Path.Root, Rest: r.Path.Rest}
+		}
+		yield(i, err)
 	}
-	return []*Image{i}, err
 }
 
 // verification is one run over images.
@@ -233,13 +234,12 @@ func (k *Keeper) scrub(ctx context.Context) {
 // scrubOldest verifies the images whose last verification is an interval ago,
 // and returns when there will be another.
 func (k *Keeper) scrubOldest(ctx context.Context, every time.Duration) (time.Duration, error) {
-	all, err := k.ledger.All(ctx)
-	if err != nil {
-		return 0, err
-	}
 	next := every
 	v := &verification{keeper: k, prove: k.blocks.Prove(ProveOptions{Rate: max(k.options.ScrubRate, 1)}), known: map[cid.Cid]Proved{}}
-	for _, i := range all {
+	for i, err := range k.ledger.All(ctx) {
+		if err != nil {
+			return 0, err
+		}
 		if i.State != Kept {
 			continue
 		}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
-	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -73,7 +73,9 @@ func (c *cli) service(s *config.Settings, n *node.Node, log *slog.Logger) pin.Se
 
 // keptResult prints what came of an image.
 func (c *cli) keptResult(asJSON bool, i *pin.Image) error {
-	return c.result(asJSON, i, func(w io.Writer) error { return writeImages(w, []*pin.Image{i}) })
+	return c.result(asJSON, i, func(w io.Writer) error {
+		return writeImages(w, func(yield func(*pin.Image, error) bool) { yield(i, nil) })
+	})
 }
 
 // admitted returns the images that policy lets be pulled. What is pinned by a
@@ -84,14 +86,20 @@ func (c *cli) admitted(ctx context.Context, s *config.Settings, n *node.Node, re
 	if !daemons || s.PolicyServe != pin.ServePinned {
 		return keeper(s, n, images, log).Guard(images), nil
 	}
-	all, err := pin.NewClient(client).List(ctx)
-	if err != nil {
+	if err := hasKept(pin.NewClient(client).List(ctx), ref.Path); err != nil {
 		return nil, err
-	}
-	if !slices.ContainsFunc(all, func(i *pin.Image) bool { return i.State == pin.Kept && i.Root == ref.Path.Root }) {
-		return nil, pin.NotPinned(ref.Path)
 	}
 	o := keepOptions(s, log)
 	o.Policy = nil // its question is answered; others, such as for a signature, are not
 	return pin.New(images, n, n.Records(), o).Guard(images), nil
+}
+
+// hasKept fails if none of the images is one that is kept of the root of p.
+func hasKept(all iter.Seq2[*pin.Image, error], p image.Path) error {
+	for i, err := range all {
+		if err != nil || i.State == pin.Kept && i.Root == p.Root {
+			return err
+		}
+	}
+	return pin.NotPinned(p)
 }

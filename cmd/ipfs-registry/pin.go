@@ -5,15 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
-	"time"
 
 	"github.com/cheggaaa/pb/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/ipfs-registry/ipfs-registry/config"
-	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/pin"
 )
 
@@ -62,28 +59,6 @@ What an interruption leaves is listed as incomplete, and the daemon goes on with
 				return err
 			}
 			return c.keptResult(*asJSON, i)
-		})
-	}
-	return cmd
-}
-
-func (c *cli) pinListVerb() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "ls",
-		Short: "List the images that are kept, and what is missing of those that are incomplete",
-		Args:  arguments(),
-	}
-	asJSON := jsonFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.withService(cmd, local, func(ctx context.Context, s pin.Service) error {
-			all, err := s.List(ctx)
-			if err != nil {
-				return err
-			}
-			if all == nil {
-				all = []*pin.Image{}
-			}
-			return c.result(*asJSON, all, func(w io.Writer) error { return writeImages(w, all) })
 		})
 	}
 	return cmd
@@ -138,28 +113,6 @@ its "ipfs files", and no request in flight. Requests are answered meanwhile.`,
 		})
 	}
 	return cmd
-}
-
-// writeImages writes a table of images.
-func writeImages(out io.Writer, all []*pin.Image) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CID\tSTATE\tKEPT FOR\tBYTES\tMISSING\tLAST PULLED\tVERIFIED\tNAME")
-	for _, i := range all {
-		why := "pull"
-		if i.Explicit {
-			why = "name"
-		}
-		missing := int64(0)
-		for _, b := range i.Missing {
-			missing += b.Size
-		}
-		path := i.Root.String()
-		if i.Rest != "" {
-			path = image.Path{Root: i.Root, Rest: i.Rest}.String()
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", path, i.State, why, i.Size, missing, i.Pulled.Format(time.RFC3339), lastVerified(i), i.Name)
-	}
-	return w.Flush()
 }
 
 // fetchProgress draws how far a fetch is on w, with its rate and the time that
