@@ -16,4 +16,6 @@ type Content struct {
 }
 
 // Check does what [Checker] says, as far as the File has that power.
-func (c *Content) Check(n int64) error { return naming(c.Descriptor.Digest, check(c.File, n)) }
+func (c *Content) Check(first, n int64) error {
+	return naming(c.Descriptor.Digest, check(c.File, first, n))
+}

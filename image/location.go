@@ -89,7 +89,9 @@ func (f *sectionFile) Seek(offset int64, whence int) (int64, error) {
 }
 
 // Check checks the file, where it can.
-func (f *sectionFile) Check(n int64) error { return check(f.File, min(n, max(f.size-f.pos, 0))) }
+func (f *sectionFile) Check(first, n int64) error {
+	return check(f.File, first, min(n, max(f.size-f.pos, 0)))
+}
 
 // WriteNTo takes the cheap way of the file, where it has one.
 func (f *sectionFile) WriteNTo(w io.Writer, n int64) (int64, error) {

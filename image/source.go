@@ -71,11 +71,13 @@ type Expecter interface {
 }
 
 // Checker is the power of a File that lies on a disk, where it can rot. Check
-// makes sure that of the next n bytes those are right that are at hand: what is
-// damaged is retrieved again, or the error is Corrupt. What has been checked
-// before costs next to nothing; what is not at hand is not waited for.
+// makes sure that of the next n bytes those are right that are at hand, the
+// first of them by reading them and the others as far as damage is known
+// already: what is damaged is retrieved again, or the error is Corrupt. What has
+// been checked before costs next to nothing; what is not at hand is not waited
+// for.
 type Checker interface {
-	Check(n int64) error
+	Check(first, n int64) error
 }
 
 // LimitedWriterTo is the power of a File that moves its bytes to a writer by a

@@ -112,12 +112,12 @@ func (f *verifyingFile) Seek(offset int64, whence int) (int64, error) {
 }
 
 // Check checks the file, where it can.
-func (f *verifyingFile) Check(n int64) error { return check(f.File, n) }
+func (f *verifyingFile) Check(first, n int64) error { return check(f.File, first, n) }
 
 // check uses the power of f to check itself, if it has it.
-func check(f File, n int64) error {
+func check(f File, first, n int64) error {
 	if c, ok := f.(Checker); ok {
-		return c.Check(n)
+		return c.Check(first, n)
 	}
 	return nil
 }

@@ -265,7 +265,11 @@ func (c *collection) removeOne(ctx context.Context, k cid.Cid) error {
 	}
 	size, err := c.blocks.Blockstore.GetSize(ctx, k)
 	if ipld.IsNotFound(err) {
-		return nil // somebody else removed it
+		var damaged bool
+		if size, damaged = c.content.disk.damagedSize(k); !damaged {
+			return nil // somebody else removed it
+		}
+		err = nil
 	}
 	if err == nil && !c.dry {
 		err = c.blocks.DeleteBlock(ctx, k)

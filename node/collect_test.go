@@ -185,3 +185,26 @@ func TestReadsDuringCollection(t *testing.T) {
 		}
 	}
 }
+
+// A damaged block that nothing needs goes as any other does, and is counted.
+func TestCollectRemovesDamagedBlocks(t *testing.T) {
+	n := startNode(t, Options{RepoPath: t.TempDir()})
+	root := addLetters(t, n, "d")
+	var broken cid.Cid
+	t.Run("damage", func(t *testing.T) { // no file stays open
+		broken = blockOf(t, n.content, root, "first")
+		rot(t, n.content.disk, broken)
+	})
+	if _, err := n.Open(t.Context(), image.Path{Root: root}); image.ClassOf(err) != image.Corrupt {
+		t.Fatalf("the damage is %v; want it found", err)
+	}
+	none := func(context.Context) ([]pin.Part, error) { return nil, nil }
+	for _, dry := range []bool{true, false} {
+		if freed, err := n.Collect(t.Context(), none, dry); err != nil || freed.Blocks < 3 || freed.Bytes <= 1<<20 {
+			t.Errorf("dry %t: freed %+v, %v; want the damaged block among them", dry, freed, err)
+		}
+	}
+	if n.content.disk.has(broken) || n.content.disk.isDamaged(broken) {
+		t.Error("the damaged block is there still")
+	}
+}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,7 +82,7 @@ func readings() map[string]func(io.Writer, *file) error {
 			return nil
 		},
 		"after a check": func(w io.Writer, f *file) error {
-			if err := f.Check(f.Size()); err != nil {
+			if err := f.Check(f.Size(), f.Size()); err != nil {
 				return err
 			}
 			_, err := f.WriteNTo(w, f.Size())
@@ -149,6 +150,52 @@ func expectDamage(t *testing.T, c *content, root cid.Cid, data []byte, broken ci
 	}
 	if !bytes.HasPrefix(data, got.Bytes()) {
 		t.Errorf("%d bytes were read and they are wrong", got.Len())
+	}
+}
+
+// Damage that is known is told before the first byte, however far off it is; what
+// is not known is looked for as far as is said. With a peer it is mended.
+func TestKnownDamageIsTold(t *testing.T) {
+	st := flatfsStore(t)
+	alone := offlineContent(st)
+	root, data := shape{size: 5<<20 + 7, chunk: 1 << 20, links: 3, raw: true}.build(t, alone.dag)
+	peer := newPeer(copyOf(t, st))
+	check := func(c *content, pos, first, n int64) error {
+		f := openFile(t, c, image.Path{Root: root})
+		defer f.Close()
+		if _, err := f.Seek(pos, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		return f.Check(first, n)
+	}
+	size := int64(len(data))
+	broken := blockOf(t, alone, root, "last")
+	rot(t, alone.disk, broken)
+	if err := check(alone, 0, 1<<20, size); err != nil {
+		t.Errorf("damage that nobody met: %v", err)
+	}
+	if err := check(alone, size-1, 1, 1); image.ClassOf(err) != image.Corrupt {
+		t.Errorf("what is asked for first is damaged: %v", err)
+	}
+	for _, pos := range []int64{0, 3 << 20} {
+		if err := check(alone, pos, 1, size-pos); image.ClassOf(err) != image.Corrupt {
+			t.Errorf("known damage, from %d on: %v", pos, err)
+		}
+	}
+	if err := check(alone, 0, 1, 4<<20); err != nil {
+		t.Errorf("known damage behind what is asked for: %v", err)
+	}
+	connected := contentOn(st, peer, time.Minute)
+	info, err := connected.disk.stat(broken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connected.disk.condemn(broken, stampOf(info), errors.New("it was met before"))
+	if err := check(connected, 0, 1, size); err != nil {
+		t.Errorf("with a peer: %v", err)
+	}
+	if err := check(alone, 0, size, size); err != nil {
+		t.Errorf("mended: %v", err)
 	}
 }
 

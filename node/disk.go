@@ -202,5 +202,14 @@ func (d *disk) isDamaged(c cid.Cid) bool {
 	return false
 }
 
+// damagedSize is how many bytes the file of a block has that is damaged.
+func (d *disk) damagedSize(c cid.Cid) (int, bool) {
+	if !d.isDamaged(c) {
+		return 0, false
+	}
+	s, ok := d.damaged.Peek(string(c.Hash()))
+	return int(s.size), ok
+}
+
 // mended forgets that the block was damaged: it is gone, or to be written anew.
 func (d *disk) mended(c cid.Cid) { d.damaged.Remove(string(c.Hash())) }

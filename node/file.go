@@ -143,35 +143,6 @@ func (f *file) Read(p []byte) (int, error) {
 // Expect implements image.Expecter.
 func (f *file) Expect(n int64) { f.sure = f.pos + n }
 
-// Check implements image.Checker. It ends at the first block that is not here.
-func (f *file) Check(n int64) error {
-	if err := f.usable(); err != nil {
-		return err
-	}
-	for pos, end := f.pos, f.pos+min(n, f.root.size-f.pos); pos < end; {
-		if !f.atHand(pos) {
-			return nil
-		}
-		l, err := f.locate(pos)
-		if err != nil {
-			return err
-		}
-		if l.kind == rawLeaf && !f.content.disk.proven(l.cid, l.size()) {
-			if err := f.load(l, notAhead); err != nil {
-				return err
-			}
-		}
-		pos = l.end
-	}
-	return nil
-}
-
-// atHand reports whether the disk has what leads to the byte at pos, sound or not.
-func (f *file) atHand(pos int64) bool {
-	r, ok := f.peek(pos)
-	return ok && (r.kind == inline || f.content.disk.has(r.cid))
-}
-
 // until is the offset before which all will be read, 0 if that is not known.
 func (f *file) until() int64 {
 	if f.pos < f.sure {

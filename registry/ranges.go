@@ -49,3 +49,20 @@ func firstRange(header string) (from, to int64, ok bool) {
 	}
 	return from, to + 1, true
 }
+
+// needed is what a request with the header begins with, of a blob of some size:
+// all of it, or the first range, by its offset and length. Like firstRange it
+// guesses.
+func needed(header string, size int64) (from, n int64) {
+	if from, to, ok := firstRange(header); ok && from < size {
+		return from, min(to, size) - from
+	}
+	last, _, _ := strings.Cut(header, ",")
+	if digits, ok := strings.CutPrefix(last, "bytes=-"); ok {
+		if n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64); err == nil && n >= 0 {
+			n = min(n, size)
+			return size - n, n
+		}
+	}
+	return 0, size
+}

@@ -24,6 +24,17 @@ func TestExpecting(t *testing.T) {
 	}
 }
 
+func TestNeeded(t *testing.T) {
+	for header, want := range map[string][2]int64{
+		"": {0, 100}, "bytes=0-1": {0, 2}, "bytes=10-19,50-": {10, 10}, "bytes=90-": {90, 10}, "bytes=90-200": {90, 10},
+		"bytes=-5": {95, 5}, "bytes=-500": {0, 100}, "bytes=-0": {100, 0}, "bytes=--5": {0, 100}, "bytes=100-": {0, 100}, "bytes=-5,0-1": {95, 5}, "lines=-5": {0, 100},
+	} {
+		if from, n := needed(header, 100); from != want[0] || n != want[1] {
+			t.Errorf("%q: %d bytes from %d on; want %v", header, n, from, want)
+		}
+	}
+}
+
 func FuzzFirstRange(f *testing.F) {
 	for _, header := range []string{"bytes=0-1", "bytes=5-", "bytes=-5", "bytes=1-2, 3-4"} {
 		f.Add(header)
