@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/blockservice"
+	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/boxo/exchange/offline"
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/go-cid"
@@ -66,9 +67,11 @@ type collection struct {
 
 func newCollection(n *Node, e *embedded, dry bool) *collection {
 	b := e.repo.barrier
+	// Past Kubo's cache, in which it would replace what others look for.
+	uncached := checkedBlocks{blockstore.NewIdStore(blockstore.NewBlockstore(e.node.Repo.Datastore())), e.repo.disk}
 	return &collection{
 		content: n.content, node: e, blocks: b, dry: dry, marked: map[mark]bool{},
-		links: merkledag.NewDAGService(blockservice.New(b.Blockstore, offline.Exchange(b.Blockstore))),
+		links: merkledag.NewDAGService(blockservice.New(uncached, offline.Exchange(uncached))),
 	}
 }
 

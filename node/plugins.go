@@ -12,7 +12,6 @@ import (
 	"github.com/ipfs/kubo/plugin/plugins/dagjose"
 	"github.com/ipfs/kubo/plugin/plugins/flatfs"
 	"github.com/ipfs/kubo/plugin/plugins/git"
-	"github.com/ipfs/kubo/plugin/plugins/levelds"
 	denylist "github.com/ipfs/kubo/plugin/plugins/nopfs"
 	"github.com/ipfs/kubo/plugin/plugins/pebbleds"
 	"github.com/ipfs/kubo/repo"
@@ -30,7 +29,7 @@ import (
 // repository's plugins directory.
 var registerPlugins = sync.OnceValue(func() error { //nolint:gochecknoglobals // the registries are the process's too
 	for _, set := range [][]plugin.Plugin{
-		flatfs.Plugins, levelds.Plugins, pebbleds.Plugins, badgerds.Plugins, dagjose.Plugins, git.Plugins,
+		flatfs.Plugins, leanLevels(), pebbleds.Plugins, badgerds.Plugins, dagjose.Plugins, git.Plugins,
 	} {
 		for _, p := range set {
 			if err := registerPlugin(p); err != nil {
