@@ -2,6 +2,8 @@ package test
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -153,4 +155,124 @@ func expectRangeRefused(t *testing.T, d *daemon, cid string, dgst digest.Digest,
 	if n, err := got.ReadFrom(res.Body); res.StatusCode == http.StatusPartialContent && err == nil && n == 101 {
 		t.Errorf("101 bytes at %d of a damaged block were served", pos)
 	}
+}
+
+// What a client sees of damage that nobody can mend, by where it is in what it
+// asks for; and what nothing needs goes with the garbage, damaged or not.
+func TestDamageByPlace(t *testing.T) {
+	const block, size = 1 << 20, 140 << 20
+	image, layer := layout{dir: filepath.Join(tempDir(t), "layout")}, digest.Digest("")
+	if err := makeLayout(image.dir, func(w *layoutWriter) error {
+		random, err := w.randomLayer(size)
+		layer = random.desc.Digest
+		if err != nil {
+			return err
+		}
+		m, err := w.image(platform("amd64"), []string{"/none"}, random)
+		return w.tag(m, err)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(image.blob(layer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo := tempDir(t)
+	cid := push(t, repo, "oci:"+image.dir+":"+imageTag)
+	for name, c := range map[string]struct {
+		at     int64 // of the damaged block
+		method string
+		span   string
+		first  int // the status of the first request, and of a second one
+		then   int
+	}{
+		"whole, in its first block":        {0, "GET", "", 502, 502},
+		"whole, in the middle":             {60 * block, "GET", "", 502, 502},
+		"whole, late":                      {135 * block, "GET", "", 200, 502},
+		"HEAD, in the middle":              {60 * block, "HEAD", "", 502, 502},
+		"range, in its block":              {60 * block, "GET", "bytes=62914570-62914670", 502, 502},
+		"range, in its second block":       {60 * block, "GET", "bytes=62914500-62914670", 502, 502},
+		"range, late, in its block":        {135 * block, "GET", "bytes=141557770-", 502, 502},
+		"range, far behind its beginning":  {135 * block, "GET", "bytes=10-", 206, 502},
+		"range, from the end":              {139 * block, "GET", "bytes=-3000", 502, 502},
+		"HEAD of a range":                  {60 * block, "HEAD", "bytes=62914570-62914670", 502, 502},
+		"range elsewhere":                  {60 * block, "GET", "bytes=10-100", 206, 206},
+		"whole, late, as a client goes on": {135 * block, "GET", "again", 200, 502},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := fileOf(t, repo, data[c.at:c.at+block])
+			sound, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rot(t, file)
+			d := serve(t, repo, "--offline")
+			span := strings.TrimPrefix(c.span, "again")
+			n := expectDamaged(t, d, cid, layer, c.method, span, c.first)
+			if c.span == "again" {
+				span = fmt.Sprintf("bytes=%d-", n)
+			}
+			expectDamaged(t, d, cid, layer, c.method, span, c.then)
+			d.terminate(t)
+			if err := os.WriteFile(file, sound, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	rot(t, fileOf(t, repo, data[:block]))
+	d := serve(t, repo, "--offline")
+	expectDamaged(t, d, cid, layer, "GET", "", 502)
+	must(t, cli(t.Context(), repo, "pin", "rm", cid))
+	if f := collect(t, repo); f.Bytes < int64(len(data)) {
+		t.Errorf("freed %+v; want the damaged block among it", f)
+	}
+	d.terminate(t)
+	if f := collect(t, repo, "--dry-run"); f.Blocks > 0 {
+		t.Errorf("another process would free %+v", f)
+	}
+}
+
+// fileOf is the file of a block.
+func fileOf(t *testing.T, repo string, data []byte) string {
+	t.Helper()
+	for _, path := range blockFiles(t, repo, int64(len(data))) {
+		if got, err := os.ReadFile(path); err == nil && bytes.Equal(got, data) {
+			return path
+		}
+	}
+	t.Fatal("no block has the bytes")
+	return ""
+}
+
+// expectDamaged asks for a blob, or a range of it, that has a damaged block, and
+// returns how many bytes came. With a 502 the digest is named; without it not
+// one byte of the block may come, and the answer is cut off if the block is in it.
+func expectDamaged(t *testing.T, d *daemon, cid string, dgst digest.Digest, method, span string, status int) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, d.url("%s/blobs/%s", cid, dgst), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if span != "" {
+		req.Header.Set("Range", span)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != status {
+		t.Errorf("%s %s: %s; want %d", method, span, res.Status, status)
+	}
+	body, err := io.ReadAll(res.Body)
+	a := answer{res, body}
+	switch {
+	case res.StatusCode == http.StatusBadGateway && method == "GET":
+		if a.code() != "DIGEST_INVALID" || !strings.Contains(string(body), dgst.String()) {
+			t.Errorf("%s; want DIGEST_INVALID and %s", body, dgst)
+		}
+	case len(body) > 1000 && err == nil:
+		t.Errorf("%s %s: all of %d bytes came", method, span, len(body))
+	}
+	return len(body)
 }
