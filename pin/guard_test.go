@@ -112,6 +112,39 @@ func TestServeList(t *testing.T) {
 	}
 }
 
+// What is handed on outside of the registry has to be kept too, all of it.
+func TestHandedOnIsPinned(t *testing.T) {
+	h := newHost(pin.Options{Policy: &pin.Policy{Serve: pin.ServePinned}})
+	root, _, _, _ := h.multi(func(b imagetest.Blobs, index ocispec.Descriptor, more ...ocispec.Descriptor) cid.Cid {
+		return b.Layout(h.node, nil, append(more, imagetest.Tagged(index, "v1"))...)
+	})
+	p := image.Path{Root: root}
+	closure := func(platforms ...string) *image.Closure {
+		t.Helper()
+		selection, err := (&pin.Image{Platforms: platforms}).Selection()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := h.images.Closure(t.Context(), p, selection)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	expect := func(what string, want image.Class, c *image.Closure) {
+		t.Helper()
+		if err := h.AdmitClosure(t.Context(), p, c); image.ClassOf(err) != want {
+			t.Errorf("%s: %v; want the class %v", what, err, want)
+		}
+	}
+	expect("nothing is kept", image.Denied, closure())
+	h.add(t, pin.Request{Path: p, Platforms: []string{"linux/arm64"}})
+	expect("the platform that is kept", 0, closure("linux/arm64"))
+	expect("more than is kept", image.Denied, closure())
+	h.add(t, pin.Request{Path: p})
+	expect("all is kept", 0, closure())
+}
+
 func TestServedImagesHaveASize(t *testing.T) {
 	h := newHost(pin.Options{MaxImageSize: 1000})
 	guard := h.Guard(h.images)

@@ -81,7 +81,10 @@ func (c *cli) export(cmd *cobra.Command, p image.Path, file string, platforms []
 	}
 	defer c.close(n)
 	images := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log})
-	_, parts, err := pin.Closure(cmd.Context(), images, n, p, image.Selection{Platforms: wanted}, false)
+	closure, parts, err := pin.Closure(cmd.Context(), images, n, p, image.Selection{Platforms: wanted}, false)
+	if err == nil {
+		err = c.admitClosure(cmd.Context(), s, n, p, closure, log)
+	}
 	if err != nil {
 		return m, err
 	}

@@ -82,24 +82,45 @@ func (c *cli) keptResult(asJSON bool, i *pin.Image) error {
 // daemon only that one knows.
 func (c *cli) admitted(ctx context.Context, s *config.Settings, n *node.Node, ref image.Reference, log *slog.Logger) (publish.Images, error) {
 	images := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log})
-	client, daemons := n.Daemon()
-	if !daemons || s.PolicyServe != pin.ServePinned {
-		return keeper(s, n, images, log).Guard(images), nil
-	}
-	if err := hasKept(pin.NewClient(client).List(ctx), ref.Path); err != nil {
-		return nil, err
-	}
 	o := keepOptions(s, log)
-	o.Policy = nil // its question is answered; others, such as for a signature, are not
+	if client, ok := asksDaemon(s, n); ok {
+		if _, err := keptOf(client.List(ctx), ref.Path); err != nil {
+			return nil, err
+		}
+		o.Policy = nil // its question is answered; others, such as for a signature, are not
+	}
 	return pin.New(images, n, n.Records(), o).Guard(images), nil
 }
 
-// hasKept fails if none of the images is one that is kept of the root of p.
-func hasKept(all iter.Seq2[*pin.Image, error], p image.Path) error {
-	for i, err := range all {
-		if err != nil || i.State == pin.Kept && i.Root == p.Root {
+// admitClosure decides whether policy lets all of a closure be handed on.
+func (c *cli) admitClosure(ctx context.Context, s *config.Settings, n *node.Node, p image.Path, closure *image.Closure, log *slog.Logger) error {
+	o := keepOptions(s, log)
+	if client, ok := asksDaemon(s, n); ok {
+		i, err := keptOf(client.List(ctx), p)
+		if err == nil {
+			err = pin.NeedsKept(i, p, closure)
+		}
+		if err != nil {
 			return err
 		}
+		o.Policy = nil
 	}
-	return pin.NotPinned(p)
+	return pin.New(image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log}), n, n.Records(), o).AdmitClosure(ctx, p, closure)
+}
+
+// asksDaemon returns the daemon if policy depends on what only that one knows.
+func asksDaemon(s *config.Settings, n *node.Node) (*pin.Client, bool) {
+	client, ok := n.Daemon()
+	return pin.NewClient(client), ok && s.PolicyServe == pin.ServePinned
+}
+
+// keptOf finds the image that is kept of the root of p; the error says that
+// there is none.
+func keptOf(all iter.Seq2[*pin.Image, error], p image.Path) (*pin.Image, error) {
+	for i, err := range all {
+		if err != nil || i.State == pin.Kept && i.Root == p.Root {
+			return i, err
+		}
+	}
+	return nil, pin.NotPinned(p)
 }
