@@ -54,7 +54,7 @@ func BenchmarkManyPins(b *testing.B) {
 }
 
 // manyPins adds images to a repository and returns the peak memory of a daemon
-// that starts on it and collects garbage, in bytes.
+// that starts on it, lists them and collects garbage, in bytes.
 func manyPins(b *testing.B, repo string, from, to int) int64 {
 	b.Helper()
 	began := time.Now()
@@ -81,6 +81,7 @@ func manyPins(b *testing.B, repo string, from, to int) int64 {
 		b.Fatal(err)
 	}
 	d := serve(b, repo, "--offline", "--gc-watermark", "0")
+	must(b, cli(b.Context(), repo, "pin", "ls", "--json"))
 	collect(b, repo, "--dry-run")
 	peak := d.peakMemory(b)
 	d.terminate(b)
