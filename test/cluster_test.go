@@ -2,12 +2,15 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // document is a page of docs, whose commands are run.
@@ -44,64 +47,120 @@ func (d *document) run(t testing.TB, line string) string {
 	return must(t, cmd)
 }
 
-// The cluster of docs/cluster.md, as it is written there: workers hand images
-// on to it, go, and other workers have them from there.
-func TestCluster(t *testing.T) {
-	images, k := testImages(t), kuboNode(t)
+// clusterPeer is a storage node of docs/cluster.md, as it is written there.
+type clusterPeer struct {
+	*document
+	*process
+	kubo              *kubo
+	service           string // the URL of its pinning API
+	listen, tokenFile string
+}
+
+// startClusterPeer follows the section with the title. replace is what else of
+// the page is another here.
+func startClusterPeer(t *testing.T, title string, replace ...string) *clusterPeer {
+	t.Helper()
 	text, err := os.ReadFile("../docs/cluster.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := tempDir(t)
-	a := serve(t, tempDir(t))
-	api := port(t)
-	doc := &document{text: string(text), dir: dir, replacer: strings.NewReplacer(
-		"/ip4/127.0.0.1/tcp/5001", k.api, "127.0.0.1:9097", "127.0.0.1:"+api, "/ip4/127.0.0.1/tcp/9097", "/ip4/127.0.0.1/tcp/"+api,
-		"oci:image:v1", images.scratch.spec(), "ipfs-registry ", shared.program+" --repo "+a.repo+" ")}
-	for _, line := range regexp.MustCompile(`(?m)^CLUSTER_.*$`).FindAllString(doc.text, -1) {
-		doc.env = append(doc.env, doc.replacer.Replace(line))
+	p := &clusterPeer{kubo: kuboNode(t), listen: "/ip4/127.0.0.1/tcp/" + port(t)}
+	api, dir := port(t), tempDir(t)
+	p.service, p.tokenFile = "http://127.0.0.1:"+api, filepath.Join(dir, "token")
+	p.document = &document{text: string(text), dir: dir, replacer: strings.NewReplacer(append(replace,
+		"/ip4/127.0.0.1/tcp/5001", p.kubo.api, "127.0.0.1:9097", "127.0.0.1:"+api, "/ip4/127.0.0.1/tcp/9097", "/ip4/127.0.0.1/tcp/"+api)...)}
+	for _, line := range regexp.MustCompile(`(?m)^CLUSTER_.*$`).FindAllString(p.text, -1) {
+		p.env = append(p.env, p.replacer.Replace(line))
 	}
 	// Only so that several of them run on one host.
-	doc.env = append(doc.env, "IPFS_CLUSTER_PATH="+filepath.Join(dir, "cluster"), "CLUSTER_LISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/"+port(t),
+	p.env = append(p.env, "IPFS_CLUSTER_PATH="+filepath.Join(dir, "cluster"), "CLUSTER_LISTENMULTIADDRESS="+p.listen,
 		"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/"+port(t), "CLUSTER_IPFSPROXY_LISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/"+port(t))
-	storage := doc.commands(t, "A storage node")
-	doc.run(t, storage[0])
+	storage := p.commands(t, title)
+	p.run(t, storage[0])
 	cmd := command(context.Background(), "sh", "-c", "exec "+storage[1])
-	cmd.Env, cmd.Dir = append(cmd.Env, doc.env...), dir
-	if err := start(t, "cluster", cmd).ready(startLimit, httpOK("http://127.0.0.1:"+api+"/pins")); err != nil {
+	cmd.Env, cmd.Dir = append(cmd.Env, p.env...), dir
+	p.process = start(t, "cluster", cmd)
+	if err := p.ready(startLimit, httpOK(p.service+"/pins")); err != nil {
 		t.Fatal(err)
 	}
-	doc.run(t, storage[2])
-	token, err := os.ReadFile(filepath.Join(dir, "token"))
+	return p
+}
+
+// id is that of the cluster's peer.
+func (p *clusterPeer) id(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(p.dir, "cluster", "identity.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var identity struct{ ID string }
+	decode(t, data, &identity)
+	return identity.ID
+}
+
+// expectPins waits until the peer's Kubo has pinned all of the CIDs.
+func (p *clusterPeer) expectPins(t *testing.T, cids ...string) {
+	t.Helper()
+	eventually(t, time.Minute, "the cluster's Kubo pins the images", func() error {
+		pins := must(t, p.kubo.ipfs(t, "pin", "ls", "--type=recursive"))
+		for _, cid := range cids {
+			if !strings.Contains(pins, cid) {
+				return fmt.Errorf("%s is not among %s", cid, pins)
+			}
+		}
+		return nil
+	})
+}
+
+// The cluster of docs/cluster.md: workers hand images on to it, both of its
+// nodes keep them, the workers and one of the nodes go, and other workers have
+// the images from the other.
+func TestCluster(t *testing.T) {
+	images, a := testImages(t), serve(t, tempDir(t))
+	same := []string{"THE-SAME-64-HEX-DIGITS", strings.Repeat("c1", 32), "oci:image:v1", images.scratch.spec(), "ipfs-registry ", shared.program + " --repo " + a.repo + " "}
+	first := startClusterPeer(t, "A storage node", same...)
+	second := startClusterPeer(t, "Another storage node", append(same, "/ip4/192.0.2.1/tcp/9096", first.listen, "CLUSTER-PEER-ID", first.id(t))...)
+	first.run(t, first.commands(t, "A storage node")[2])
+	token, err := os.ReadFile(first.tokenFile)
 	if err != nil || len(token) < 20 {
 		t.Fatalf("the token is %q (%v)", token, err)
 	}
 
-	publish := doc.commands(t, "A worker that publishes")
-	cid := lastLine(doc.run(t, publish[0]))
-	doc.run(t, strings.ReplaceAll(publish[1], "CID", cid))
-	doc.run(t, strings.ReplaceAll(publish[1], "CID", cid)) // it is there
+	publish := first.commands(t, "A worker that publishes")
+	cid := lastLine(first.run(t, publish[0]))
+	first.run(t, strings.ReplaceAll(publish[1], "CID", cid))
+	first.run(t, strings.ReplaceAll(publish[1], "CID", cid)) // it is there
 	legacy := push(t, a.repo, "--format", "nerdctl", images.multi.spec())
-	out, err := command(t.Context(), "sh", "-c", strings.ReplaceAll(strings.ReplaceAll(publish[1], "CID", legacy), "token-file token", "token-file "+filepath.Join(dir, "token"))).CombinedOutput()
+	out, err := command(t.Context(), "sh", "-c", strings.ReplaceAll(strings.ReplaceAll(publish[1], "CID", legacy), "token-file token", "token-file "+first.tokenFile)).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "does not reach the whole image") {
 		t.Errorf("%s (%v); want the form said", out, err)
 	}
-	if pins := must(t, k.ipfs(t, "pin", "ls", "--type=recursive")); !strings.Contains(pins, cid) || !strings.Contains(pins, legacy) {
-		t.Errorf("the cluster's Kubo pins %s", pins)
+	first.expectPins(t, cid, legacy)
+	second.expectPins(t, cid, legacy)
+	testRemoteFailures(t, a, images, first.service, first.tokenFile, strings.TrimSpace(string(token)))
+	last := first.commands(t, "What the cluster keeps")
+	if got := first.run(t, last[0]); !strings.Contains(got, cid) || !strings.Contains(got, "pinned") {
+		t.Errorf("the cluster lists %s", got)
 	}
-	testRemoteFailures(t, a, images, "http://127.0.0.1:"+api, filepath.Join(dir, "token"), strings.TrimSpace(string(token)))
 
 	a.terminate(t)
-	b := serve(t, tempDir(t), "--peer", k.address())
+	for _, p := range []*process{first.process, first.kubo.process} {
+		if err := p.signal(syscall.SIGKILL, 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := serve(t, tempDir(t), "--peer", second.kubo.address())
 	for _, c := range []string{cid, legacy} {
 		must(t, command(t.Context(), tool("crane"), "validate", "--remote", b.name(c)))
 	}
-	last := doc.commands(t, "What the cluster keeps")
-	if got := doc.run(t, last[0]); !strings.Contains(got, cid) || !strings.Contains(got, "pinned") {
-		t.Errorf("the cluster lists %s", got)
+	remote := func(args ...string) string {
+		return must(t, cli(t.Context(), b.repo, append(append([]string{"pin", "remote"}, args...), "--service", second.service, "--token-file", first.tokenFile)...))
 	}
-	doc.run(t, strings.ReplaceAll(last[1], "CID", cid))
-	if got := doc.run(t, last[0]); strings.Contains(got, cid) {
+	if got := remote("ls"); !strings.Contains(got, cid) {
+		t.Errorf("what is left of the cluster lists %s", got)
+	}
+	remote("rm", cid)
+	if got := remote("ls"); strings.Contains(got, cid) {
 		t.Errorf("removed, the cluster lists %s", got)
 	}
 }
