@@ -18,6 +18,10 @@ func (f *file) Check(first, n int64) error {
 // or the first block that is not here, and returns how far that is.
 func (f *file) proveTo(end int64) (pos int64, err error) {
 	for pos = f.pos; pos < end; {
+		if pos >= f.begun.start && pos < f.begun.end {
+			pos = f.begun.end
+			continue
+		}
 		r, ok := f.peek(pos)
 		if ok && r.kind == rawLeaf && f.content.disk.proven(r.cid, r.size()) {
 			pos = r.end

@@ -20,6 +20,7 @@ type file struct {
 	root   *page
 	pos    int64
 	leaf   leaf // the one read last; its zero value has no bytes
+	begun  run  // the one that was made sure of when the file was opened
 	window window
 	sure   int64 // what lies before this offset will be read
 
@@ -86,6 +87,7 @@ func (f *file) ready() error {
 	if err != nil {
 		return err
 	}
+	f.begun = l
 	if l.kind == rawLeaf {
 		if f.content.disk.proven(l.cid, l.size()) {
 			return nil
