@@ -21,7 +21,6 @@ import (
 // of its images.
 type struck struct {
 	repo   string
-	origin *daemon                // has all the images
 	images map[string]struckImage // by their CIDs
 	flags  []string               // of the daemon
 
@@ -39,36 +38,50 @@ type struckImage struct {
 	layers []ocispec.Descriptor
 }
 
-// newStruck has images on another host.
-func newStruck(t *testing.T, layer int64, formats ...string) *struck {
+// newStruck has images of two layers on another host, behind a link of a rate in
+// KB a second.
+func newStruck(t *testing.T, rate int, layer int64, formats ...string) *struck {
 	t.Helper()
-	s := &struck{repo: tempDir(t), origin: serve(t, tempDir(t)), images: map[string]struckImage{}, kept: map[string]bool{},
+	s := &struck{repo: tempDir(t), images: map[string]struckImage{}, kept: map[string]bool{},
 		acknowledged: map[string]int{}, broken: map[string]int{}}
-	s.flags = []string{"--peer", s.origin.address(t)}
+	var origin *seed
 	for n, format := range formats {
-		l := layout{dir: filepath.Join(t.TempDir(), fmt.Sprint(n))}
-		if err := makeLayout(l.dir, func(w *layoutWriter) error {
-			shared, err := w.randomLayer(layer)
-			if err != nil {
-				return err
-			}
-			own, err := w.randomLayer(layer + int64(n+1)*512)
-			if err != nil {
-				return err
-			}
-			m, err := w.image(platform("amd64"), []string{"/none"}, shared, own)
-			return w.tag(m, err)
-		}); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if l.desc, err = rootOf(l.dir); err != nil {
-			t.Fatal(err)
+		l := twoLayers(t, layer, layer+int64(n+1)*512)
+		if origin == nil {
+			origin, _ = startSeed(t, l)
 		}
 		args := []string{"--format", format, l.spec()}
-		s.images[push(t, s.origin.repo, args...)] = struckImage{args, l.manifest(t).Layers}
+		s.images[push(t, origin.repo, args...)] = struckImage{args, l.manifest(t).Layers}
 	}
+	must(t, cli(t.Context(), s.repo, "id")) // creates the repository
+	configure(t, s.repo, unannounced())
+	s.flags = []string{"--peer", startToxiproxy(t).link(t, origin.swarm, rate).multiaddr(origin.id)}
 	return s
+}
+
+// twoLayers is an image of two layers with so many bytes.
+func twoLayers(t *testing.T, one, other int64) layout {
+	t.Helper()
+	l := layout{dir: filepath.Join(t.TempDir(), "layout")}
+	err := makeLayout(l.dir, func(w *layoutWriter) error {
+		first, err := w.randomLayer(one)
+		if err != nil {
+			return err
+		}
+		second, err := w.randomLayer(other)
+		if err != nil {
+			return err
+		}
+		m, err := w.image(platform("amd64"), []string{"/none"}, first, second)
+		return w.tag(m, err)
+	})
+	if err == nil {
+		l.desc, err = rootOf(l.dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // launch starts the daemon without waiting for it.
@@ -90,11 +103,11 @@ func (s *struck) launch(t *testing.T) *daemon {
 // them whole.
 func TestKilledDaemonKeeping(t *testing.T) {
 	const kills, most = 40, 600 * time.Millisecond
-	s := newStruck(t, 2<<20, "layout", "nerdctl", "layout", "nerdctl")
+	s := newStruck(t, 1_000_000, 2<<20, "layout", "nerdctl", "layout", "nerdctl")
 	for cid := range s.images {
 		s.kept[cid] = false
 	}
-	for round := range kills {
+	for round := 0; round < kills || s.lacks("add", "rm", "push", "gc"); round++ {
 		d, busy := s.launch(t), sync.WaitGroup{}
 		if round%8 > 0 { // or it is killed while it starts
 			if err := d.ready(startLimit, httpReady(d.admin)); err != nil {
@@ -107,26 +120,24 @@ func TestKilledDaemonKeeping(t *testing.T) {
 		if round%10 == 9 {
 			s.verify(t)
 		}
-		if t.Failed() {
-			t.Fatalf("in round %d", round)
+		if t.Failed() || round == 5*kills {
+			t.Fatalf("in round %d; acknowledged: %v; broken off: %v", round, s.acknowledged, s.broken)
 		}
 	}
+	s.verify(t)
 	t.Logf("acknowledged: %v; broken off: %v", s.acknowledged, s.broken)
-	for _, verb := range []string{"add", "rm", "push", "gc"} {
-		if s.acknowledged[verb] == 0 || s.broken[verb] == 0 {
-			t.Errorf("no %s was acknowledged, or none was broken off", verb)
-		}
-	}
 }
 
 // A daemon that keeps what is pulled, killed during pulls and while it keeps
 // them, has every image whole that it ever listed as kept.
 func TestKilledDaemonPulling(t *testing.T) {
-	t.Parallel()                                    // it mostly waits
-	const kills, most = 12, 3200 * time.Millisecond // it leaves a pull alone for two seconds
-	s := newStruck(t, 8<<20, "layout", "nerdctl", "layout")
+	t.Parallel() // it mostly waits
+
+	// A pull is left alone for two seconds before its image is kept.
+	const kills, most = 12, 3200 * time.Millisecond
+	s := newStruck(t, 16_000, 8<<20, "layout", "nerdctl", "layout")
 	s.flags = append(s.flags, "--pin-on-pull", "all")
-	for round := range kills {
+	for round := 0; round < kills || s.lacks("pull"); round++ {
 		d, busy := s.launch(t), sync.WaitGroup{}
 		if err := d.ready(startLimit, httpReady(d.admin)); err != nil {
 			t.Fatal(err)
@@ -135,30 +146,41 @@ func TestKilledDaemonPulling(t *testing.T) {
 		busy.Go(func() { s.pull(t.Context(), d, cid) })
 		lasts := rand.N(most)
 		if round%2 == 0 {
-			lasts = rand.N(most / 16) // while the client still pulls
+			lasts = rand.N(most / 4) // while the client still pulls, if it is not here already
 		}
-		if round == kills-1 {
+		if round == 1 {
 			lasts = 0
-			eventually(t, time.Minute, "it is kept", func() error {
-				if p := pinOf(t, s.repo, cid); p.State != "kept" {
-					return fmt.Errorf("listed as %+v", p)
-				}
-				return nil
-			})
-			s.kept[cid] = true
+			s.waitKept(t, cid)
 		}
 		s.strike(t, d, lasts, &busy)
 		s.verify(t)
-		if s.kept[cid] && round < kills-1 && rand.N(2) == 0 {
+		if s.kept[cid] && rand.N(2) == 0 {
 			must(t, cli(t.Context(), s.repo, "pin", "rm", cid))
 			delete(s.kept, cid)
 			collect(t, s.repo)
 		}
-		if t.Failed() {
-			t.Fatalf("in round %d", round)
+		if t.Failed() || round == 5*kills {
+			t.Fatalf("in round %d; pulls: %v; broken off: %v", round, s.acknowledged, s.broken)
 		}
 	}
 	t.Logf("pulls to the end: %d; broken off: %d", s.acknowledged["pull"], s.broken["pull"])
+}
+
+// waitKept waits until an image that is pulled is kept.
+func (s *struck) waitKept(t *testing.T, cid string) {
+	t.Helper()
+	eventually(t, time.Minute, "it is kept", func() error {
+		if p := pinOf(t, s.repo, cid); p.State != "kept" {
+			return fmt.Errorf("listed as %+v", p)
+		}
+		return nil
+	})
+	s.kept[cid] = true
+}
+
+// lacks reports whether some command was never acknowledged, or never broken off.
+func (s *struck) lacks(verbs ...string) bool {
+	return slices.ContainsFunc(verbs, func(verb string) bool { return s.acknowledged[verb] == 0 || s.broken[verb] == 0 })
 }
 
 // strike kills the daemon after a while, and looks at what is left.
