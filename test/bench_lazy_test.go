@@ -2,17 +2,24 @@ package test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 )
+
+// onlyStarts are the short names of the lazy starts to measure; what those are
+// compared with has to be among them to be in the table.
+var onlyStarts = flag.String("starts", "", "measure only the lazy starts whose short name matches the regular expression")
 
 // lazyRounds is how often each start is measured; the medians count.
 const lazyRounds = 3
@@ -21,7 +28,8 @@ const lazyRounds = 3
 // with the layers mounted and read as they are needed, and with all of them
 // pulled before; from the local disk and from a host 50 ms away.
 func BenchmarkLazy(b *testing.B) {
-	starts := lazyStarts(b)
+	starts, only := lazyStarts(b), regexp.MustCompile("^("+*onlyStarts+")")
+	starts = slices.DeleteFunc(starts, func(s *lazyStart) bool { return !only.MatchString(s.short) })
 	for b.Loop() {
 		for range lazyRounds {
 			for _, s := range starts {
@@ -205,7 +213,9 @@ func lazyReport(starts []*lazyStart) string {
 			bytes = fmt.Sprintf("%.1f", median(s.bytes))
 		}
 		for _, other := range s.against {
-			times = append(times, fmt.Sprintf("%.2f× %s", median(s.seconds)/median(by[other].seconds), by[other].name))
+			if by[other] != nil {
+				times = append(times, fmt.Sprintf("%.2f× %s", median(s.seconds)/median(by[other].seconds), by[other].name))
+			}
 		}
 		fmt.Fprintf(&t, "| %s | %.2f | %s | %s |\n", s.name, median(s.seconds), bytes, strings.Join(times, ", "))
 	}
