@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,12 +24,14 @@ const delay = 25 * time.Millisecond
 // coldRounds is how often every way is measured.
 const coldRounds = 3
 
+var onlyRoutes = flag.String("routes", "", "of BenchmarkCold only the ways whose short name this expression matches, and what they are compared with")
+
 // BenchmarkCold fetches one layer that is on another host, 50 ms away, into a
 // node that has nothing, and compares with other ways over the same distance.
 func BenchmarkCold(b *testing.B) {
 	images := testImages(b)
 	layer := images.real.manifest(b).Layers[0]
-	routes := coldRoutes(b, images.real, layer.Digest)
+	routes := chosen(b, coldRoutes(b, images.real, layer.Digest))
 	for b.Loop() {
 		for range coldRounds {
 			for _, r := range routes {
@@ -42,6 +47,22 @@ func BenchmarkCold(b *testing.B) {
 	for _, r := range routes[1:] {
 		b.ReportMetric(median(r.total)/median(routes[0].total), "times-"+strings.ReplaceAll(r.short, " ", "-"))
 	}
+}
+
+// chosen returns the routes that were asked for, and those that they are
+// compared with.
+func chosen(b *testing.B, all []*route) []*route {
+	match, err := regexp.Compile(*onlyRoutes)
+	if err != nil {
+		b.Fatal(err)
+	}
+	wanted := map[string]bool{}
+	for _, r := range all {
+		if match.MatchString(r.short) {
+			wanted[r.short], wanted[r.against] = true, true
+		}
+	}
+	return slices.DeleteFunc(all, func(r *route) bool { return !wanted[r.short] })
 }
 
 // route is a way from the far host to a client.
