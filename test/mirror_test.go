@@ -2,8 +2,10 @@ package test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,10 +50,11 @@ func (m *mirrored) answered(t *testing.T, kind, status string) bool {
 }
 
 // each runs the test for everything that a client pulls through its mirrors, and
-// looks whether the daemon was asked.
+// looks whether the daemon was asked. What the next registry has comes last, or
+// layers that the images share would come from there.
 func (m *mirrored) each(t *testing.T, test func(t *testing.T, image string)) {
-	for name, image := range m.pulls {
-		t.Run(name, func(t *testing.T) { test(t, image) })
+	for _, name := range slices.Sorted(maps.Keys(m.pulls)) {
+		t.Run(name, func(t *testing.T) { test(t, m.pulls[name]) })
 	}
 	if !m.answered(t, "blob", "20") {
 		t.Error("no blob came from the daemon")
