@@ -62,7 +62,11 @@ func chosen(b *testing.B, all []*route) []*route {
 			wanted[r.short], wanted[r.against] = true, true
 		}
 	}
-	return slices.DeleteFunc(all, func(r *route) bool { return !wanted[r.short] })
+	some := slices.DeleteFunc(all, func(r *route) bool { return !wanted[r.short] })
+	if len(some) == 0 {
+		b.Fatalf("there is no way whose short name matches %s", *onlyRoutes)
+	}
+	return some
 }
 
 // route is a way from the far host to a client.
