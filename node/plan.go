@@ -25,12 +25,15 @@ func (f *file) plan() {
 		if left -= r.To - r.From; left < 0 {
 			break // it is read later, one after the other
 		}
-		more, end := f.collectParts(r.From, r.To, rangeSize)
+		more, end := f.collect(r.From, r.To)
 		parts, pos = joined(parts, more), end
 		f.planned = append(f.planned, r)
 	}
+	for i := range parts {
+		parts[i].direct = i < maxStreams // they are waited for, and do not queue
+	}
 	if len(parts) > 0 {
-		f.retrieve().ask(direct(parts)...)
+		f.retrieve().ask(parts...)
 	}
 }
 
@@ -41,7 +44,7 @@ func joined(parts, more []batch) []batch {
 		return append(parts, more...)
 	}
 	last, next := &parts[len(parts)-1], more[0]
-	if last.span.to == next.span.from && (next.span.to-1)/rangeSize == last.span.from/rangeSize {
+	if last.span.to == next.span.from && (next.span.to-1)/partSize == last.span.from/partSize {
 		last.wanted = append(last.wanted, next.wanted...)
 		last.span.to = next.span.to
 		more = more[1:]

@@ -41,7 +41,6 @@ func TestAColdRangeBringsWhatItNeeds(t *testing.T) {
 	path := image.Path{Root: root}.Join("blobs", "sha256", "x")
 	n := startNode(t, loopback(t.TempDir(), address(t, seed)))
 	speaksHTTP(t, n)
-	n.haunts.max = 0 // nothing around them
 	blocks := func() int { return blocksFrom(n, peerLabel) + blocksFrom(n, exchangeLabel) }
 
 	end := int64(len(data))
@@ -104,7 +103,6 @@ func TestRangesOfOneRequestComeSideBySide(t *testing.T) {
 	root, path := roots[0], image.Path{Root: roots[0]}
 	g := newGated(honest(t, st))
 	n := behind(t, patience, serveGateway(t, g))
-	n.haunts.max = 0 // nothing around them
 	ranges, want := []image.Range{{From: 50 << 20, To: 50<<20 + 9}}, all[0][50<<20:50<<20+9]
 	for from := int64(9<<20 - 5); from < 40<<20; from += 4 << 20 {
 		ranges, want = append(ranges, image.Range{From: from, To: from + 10}), append(want, all[0][from:from+10]...)
@@ -122,7 +120,7 @@ func TestRangesOfOneRequestComeSideBySide(t *testing.T) {
 		data, err := readRanges(t.Context(), n, path, ranges)
 		done <- result{data, err}
 	}()
-	eventually(t, "all are asked for", func() bool { return g.count(g.asked, root) == 1+1+2*(len(ranges)-1) })
+	eventually(t, "all are asked for", func() bool { return g.count(g.asked, root) == 1+len(ranges) })
 	close(held)
 	if got := <-done; got.err != nil || !bytes.Equal(got.data, want) {
 		t.Errorf("read %d bytes, %v; want %d", len(got.data), got.err, len(want))
@@ -139,7 +137,6 @@ func TestARangeThatIsGivenUp(t *testing.T) {
 	root, path := roots[0], image.Path{Root: roots[0]}
 	g := newGated(honest(t, st))
 	n := behind(t, patience, serveGateway(t, g))
-	n.haunts.max = 0 // nothing around them
 	readRange(t, n, path, 0, 1)
 	for _, ranges := range [][]image.Range{{{From: 9<<20 - 4, To: 9<<20 + 5}}, {{From: 21<<20 - 4, To: 21<<20 + 5}, {From: 30<<20 - 4, To: 30<<20 + 5}}} {
 		idle := runtime.NumGoroutine()
@@ -148,12 +145,12 @@ func TestARangeThatIsGivenUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { _, err := readRanges(ctx, n, path, ranges); done <- err }()
-		eventually(t, "the gateway is asked", func() bool { return g.count(g.asked, root) == asked+2*len(ranges) })
+		eventually(t, "the gateway is asked", func() bool { return g.count(g.asked, root) == asked+len(ranges) })
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("the reader ended with %v", err)
 		}
-		eventually(t, "the gateway is left", func() bool { return g.count(g.left, root) == left+2*len(ranges) })
+		eventually(t, "the gateway is left", func() bool { return g.count(g.left, root) == left+len(ranges) })
 		eventually(t, "nothing goes on", func() bool { return runtime.NumGoroutine() <= idle })
 		close(held)
 		r := ranges[0]

@@ -13,11 +13,8 @@ const (
 	maxWindow = 128 << 20
 	// maxHeldWindow is for blocks that are held in memory until they are read.
 	maxHeldWindow = 8 << 20
-	// partSize is how much of a file is asked for in one stream, and rangeSize
-	// how much of one of which no more is read: the first that a stream sends
-	// comes with its answer, and more takes another round trip.
-	partSize  = 4 << 20
-	rangeSize = 1 << 20
+	// partSize is how much of a file is asked for in one stream.
+	partSize = 4 << 20
 	// maxAsk bounds the blocks looked at, and so asked for, at once.
 	maxAsk = 512
 	// notAhead, as the offset that a reader surely needs, asks for no more.
@@ -45,16 +42,13 @@ func (f *file) readAhead(l run, until int64) {
 	case begun && l.start == w.at:
 		return
 	case !begun || l.start < w.from || l.start > w.to:
-		if begun {
-			f.retrieve().reset()
-		}
+		f.retrieve().reset()
 		*w = window{from: l.start, to: l.end, at: l.start}
 		if l != f.leaf.run {
 			w.to = l.start
 		}
 		if until <= l.end && (l.start > 0 || until > 0) {
 			w.to = l.end
-			f.around(l)
 			return
 		}
 	case w.to-l.start > w.size/2:
@@ -67,33 +61,10 @@ func (f *file) readAhead(l run, until int64) {
 	if until > 0 {
 		end = min(end, until)
 	}
-	if until > 0 && f.ofRange() {
-		f.askRange(l, end)
-		return
-	}
 	parts, to := f.collect(w.to, end)
 	f.retrieve().ask(parts...)
 	w.to = to
 	f.count()
-}
-
-// ofRange reports whether the file was opened to read a little of it.
-func (f *file) ofRange() bool { return !f.idle && f.begin.To-f.begin.From < partSize }
-
-// askRange asks for what is read up to offset end, and no more will be.
-func (f *file) askRange(l run, end int64) {
-	parts, to := f.collectParts(f.window.to, end, rangeSize)
-	f.retrieve().ask(direct(parts)...)
-	f.window.to = to
-	f.around(l)
-}
-
-// direct has the first of parts not queue with those that nobody waits for now.
-func direct(parts []batch) []batch {
-	for i := range parts {
-		parts[i].direct = i < maxStreams
-	}
-	return parts
 }
 
 // count tells that all of the file is read here, until it is closed.
@@ -115,10 +86,7 @@ func (f *file) maxWindow() int64 {
 // are not on the disk, in parts that each lie together, and the offset up to
 // which it knows them: where a node is not known yet, the node is the last that
 // it returns.
-func (f *file) collect(from, to int64) ([]batch, int64) { return f.collectParts(from, to, partSize) }
-
-// collectParts is collect with parts of a size.
-func (f *file) collectParts(from, to, size int64) ([]batch, int64) {
+func (f *file) collect(from, to int64) ([]batch, int64) {
 	var parts []batch
 	pos := from
 	for range maxAsk {
@@ -130,7 +98,7 @@ func (f *file) collectParts(from, to, size int64) ([]batch, int64) {
 			break
 		}
 		if r.cid.Prefix().MhType != multihash.IDENTITY && !f.content.disk.here(r.cid) {
-			parts = f.addTo(parts, r, to, size)
+			parts = f.addTo(parts, r, to)
 		}
 		if r.kind == subtree && r.size() > maxBlock {
 			break
@@ -141,9 +109,9 @@ func (f *file) collectParts(from, to, size int64) ([]batch, int64) {
 }
 
 // addTo adds a run to the last of parts, or to a new one if it lies elsewhere
-// or the last is as large as size. Of a node that is not known yet the part goes
-// up to offset to.
-func (f *file) addTo(parts []batch, r run, to, size int64) []batch {
+// or the last is large enough. Of a node that is not known yet the part goes up
+// to offset to.
+func (f *file) addTo(parts []batch, r run, to int64) []batch {
 	w := wanted{r.cid, place{start: r.start, end: r.end}}
 	end := r.end
 	if r.kind == subtree {
@@ -151,7 +119,7 @@ func (f *file) addTo(parts []batch, r run, to, size int64) []batch {
 	}
 	if n := len(parts); n > 0 {
 		// The parts are the same for everybody, whatever each has already.
-		if last := &parts[n-1]; last.span.to == r.start && (end-1)/size == last.span.from/size {
+		if last := &parts[n-1]; last.span.to == r.start && (end-1)/partSize == last.span.from/partSize {
 			last.wanted = append(last.wanted, w)
 			last.span.to = end
 			return parts

@@ -66,9 +66,8 @@ type supplier struct {
 
 	mu       sync.Mutex
 	streams  int
-	rate     float64       // bytes a second, of late; 0 if not known
-	wait     time.Duration // the least that it took to answer; 0 if not known
-	failures int           // in a row
+	rate     float64 // bytes a second, of late; 0 if not known
+	failures int     // in a row
 	until    time.Time
 	rawOnly  bool
 }
@@ -118,22 +117,6 @@ func (s *supplier) closed(bytes int64, took time.Duration, err error) {
 		s.rate = rate
 	}
 	s.until = time.Now().Add(s.backOff(err))
-}
-
-// answered notes how long the first byte of an answer took.
-func (s *supplier) answered(took time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.wait == 0 || took < s.wait {
-		s.wait = took
-	}
-}
-
-// inFlight is how many bytes come in the time of an answer.
-func (s *supplier) inFlight() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return int64(s.rate * s.wait.Seconds())
 }
 
 // backOff is how long to leave the source alone after an error. It needs s.mu.
