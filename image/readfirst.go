@@ -30,7 +30,7 @@ func readFirst(desc ocispec.Descriptor) []section {
 		return nil
 	}
 	if sections := parseSections(desc.Annotations[AnnotationReadFirst], desc.Size); len(sections) > 0 {
-		return append(asRead(sections, desc.Size), probe())
+		return append(sections, probe())
 	}
 	for _, key := range []string{annotationChunked, annotationChunked2} {
 		if table := parseSections(desc.Annotations[key], desc.Size); len(table) > 0 {
@@ -40,22 +40,9 @@ func readFirst(desc ocispec.Descriptor) []section {
 	if desc.Annotations[annotationTOC] != "" {
 		// Where it begins is in the footer. It is about a hundredth of a layer
 		// of small files.
-		return append(asRead([]section{tail(desc.Size, max(desc.Size/64, 512<<10))}, desc.Size), probe())
+		return []section{tail(desc.Size, max(desc.Size/64, 512<<10)), probe()}
 	}
 	return []section{{0, min(desc.Size, maxAhead)}}
-}
-
-// readUnit is what stargz-snapshotter asks for multiples of.
-const readUnit = 50_000
-
-// asRead are the sections that are asked for to read those of a blob.
-func asRead(sections []section, size int64) []section {
-	for i, s := range sections {
-		from := s.offset / readUnit * readUnit
-		to := min((s.offset+s.size+readUnit-1)/readUnit*readUnit, size)
-		sections[i] = section{from, to - from}
-	}
-	return sections
 }
 
 // probe is what a snapshotter asks for to see whether it gets sections at all.

@@ -16,7 +16,7 @@ const (
 	prefetchLimit = 10 * time.Second
 	// maxPrefetching is how many parts come ahead of their readers at once, and
 	// maxPrefetch how many are waited for; more are not begun.
-	maxPrefetching = 8
+	maxPrefetching = 4
 	maxPrefetch    = 512
 )
 
