@@ -23,8 +23,6 @@ type file struct {
 	begun  run  // the one that was made sure of when the file was opened
 	window window
 	sure   int64 // what lies before this offset will be read
-	// planned are the ranges that have been asked for at the beginning.
-	planned []image.Range
 
 	closed  bool
 	counted bool // among those that read all of the file
@@ -81,7 +79,6 @@ func (f *file) ready() error {
 	if f.root.size == 0 {
 		return nil
 	}
-	f.plan()
 	from := f.begin.From
 	if from >= f.root.size { // there is none, as reading will show
 		from = 0

@@ -34,7 +34,7 @@ type window struct {
 // A reader that reads a little here and there gets no window: it would be
 // fetched in vain. The reader is sure to need what lies before until.
 func (f *file) readAhead(l run, until int64) {
-	if until == notAhead || f.isPlanned(l) {
+	if until == notAhead {
 		return
 	}
 	w := &f.window
