@@ -41,7 +41,7 @@ type race struct {
 	refused  error
 	hopeful  bool // some source may have it later
 
-	seen, seenAll int64 // the progress when a block came last, or when it was last looked at
+	seen, seenAll int64 // what the job, and its sources for anybody, had brought
 	quiet         int   // times in a row that the job had brought little
 }
 
@@ -82,7 +82,6 @@ func (r *race) run() error {
 		case <-r.ctx.Done():
 			return errDropped
 		case <-r.came:
-			r.seen, r.seenAll = r.progress()
 			late.Reset(r.patience(slowAfter))
 		case a := <-r.ended:
 			r.settled(a)
@@ -100,13 +99,12 @@ func (r *race) streaming() bool {
 	return r.running > 1 || r.running == 1 && !r.exchange
 }
 
-// patience is how long the sources may take, given how long one may that has it:
-// in any case less than a reader waits, who is to hear of the next one's bytes.
+// patience is how long the sources may take, given how long one may that has it.
 func (r *race) patience(usual time.Duration) time.Duration {
 	if r.leader != nil && r.tried[r.leader] && r.running == 1 {
-		usual = relayAfter
+		return relayAfter
 	}
-	return min(usual, r.supply.timeout/3)
+	return usual
 }
 
 // next asks one more source, or the exchange when there is none.
@@ -146,7 +144,10 @@ func (r *race) start(s *supplier, do func() error) {
 // hedge asks another when those that are being asked bring little. While they
 // bring much to others the job waits for its turn, but not for long.
 func (r *race) hedge() {
-	seen, all := r.progress()
+	seen, all := r.bytes.Load(), int64(0)
+	for s := range r.tried {
+		all += s.received.Load()
+	}
 	r.quiet++
 	if seen-r.seen >= minProgress {
 		r.quiet = 0
@@ -155,15 +156,6 @@ func (r *race) hedge() {
 		r.next()
 	}
 	r.seen, r.seenAll = seen, all
-}
-
-// progress is how many bytes have come for the job, and from its sources for
-// anybody.
-func (r *race) progress() (job, all int64) {
-	for s := range r.tried {
-		all += s.received.Load()
-	}
-	return r.bytes.Load(), all
 }
 
 // settled goes on after an attempt.
