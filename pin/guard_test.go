@@ -2,9 +2,6 @@ package pin_test
 
 import (
 	"io"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -205,13 +202,7 @@ func TestOnPull(t *testing.T) {
 // A client has from a handler what the keeper behind it says, errors and all.
 func TestRPC(t *testing.T) {
 	h := newHost(pin.Options{})
-	server := httptest.NewServer(pin.Handler(h.Keeper))
-	defer server.Close()
-	there, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := pin.NewClient(&http.Client{Transport: redirected{there}})
+	client := h.client(t)
 	root, _ := h.layout("one layer", "and another")
 	p := image.Path{Root: root}
 	var told []pin.Progress
@@ -238,13 +229,4 @@ func TestRPC(t *testing.T) {
 	if did, err := client.Collect(t.Context(), false); err != nil || did != would {
 		t.Errorf("freed %+v, %v; want %+v", did, err, would)
 	}
-}
-
-// redirected sends every request to one server.
-type redirected struct{ to *url.URL }
-
-func (r redirected) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
-	req.URL.Host = r.to.Host
-	return http.DefaultTransport.RoundTrip(req)
 }

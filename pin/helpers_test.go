@@ -2,6 +2,9 @@ package pin_test
 
 import (
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"testing"
 
 	"github.com/ipfs/go-cid"
@@ -142,4 +145,25 @@ func (h *host) multi(put func(b imagetest.Blobs, index ocispec.Descriptor, more 
 	amd, arm = b.Image("amd64", []byte("shared"), []byte("for amd64")), b.Image("arm64", []byte("shared"), []byte("for arm64"))
 	signature = b.Artifact(arm, "application/vnd.example.signature", []byte("signed"))
 	return put(b, b.Index(amd, arm), signature), amd, arm, signature
+}
+
+// client reaches the keeper of h as another process does.
+func (h *host) client(t *testing.T) *pin.Client {
+	t.Helper()
+	server := httptest.NewServer(pin.Handler(h.Keeper))
+	t.Cleanup(server.Close)
+	there, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pin.NewClient(&http.Client{Transport: redirected{there}})
+}
+
+// redirected sends every request to one server.
+type redirected struct{ to *url.URL }
+
+func (r redirected) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.URL.Host = r.to.Host
+	return http.DefaultTransport.RoundTrip(req)
 }

@@ -2,9 +2,6 @@ package pin_test
 
 import (
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"testing"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
@@ -15,13 +12,7 @@ import (
 // in the middle, and may have images removed from it meanwhile.
 func TestListOfMany(t *testing.T) {
 	h := newHost(pin.Options{})
-	server := httptest.NewServer(pin.Handler(h.Keeper))
-	defer server.Close()
-	there, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := pin.NewClient(&http.Client{Transport: redirected{there}})
+	client := h.client(t)
 	for _, many := range []int{0, 64, 150} {
 		for n := len(h.list(t)); n < many; n++ {
 			root, _ := h.layout(fmt.Sprint("layer ", n))
