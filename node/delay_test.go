@@ -16,8 +16,8 @@ type delayProxy struct {
 	delay    time.Duration
 	target   string
 	listener net.Listener
-	link     *link        // that it shares with others, nil if it has no limit
-	received atomic.Int64 // bytes that came from the target
+	link     atomic.Pointer[link] // that it shares with others, nil if it has no limit
+	received atomic.Int64         // bytes that came from the target
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -101,7 +101,7 @@ func (p *delayProxy) pass(to, from net.Conn, count *atomic.Int64) {
 		if n > 0 {
 			if count != nil {
 				count.Add(int64(n))
-				p.link.pass(n)
+				p.link.Load().pass(n)
 			}
 			queue <- chunkDue{data[:n], time.Now().Add(p.delay)}
 		}

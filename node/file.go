@@ -23,6 +23,8 @@ type file struct {
 	begun  run  // the one that was made sure of when the file was opened
 	window window
 	sure   int64 // what lies before this offset will be read
+	// planned are the ranges that have been asked for side by side.
+	planned []image.Range
 
 	closed  bool
 	counted bool // among those that read all of the file

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	ipld "github.com/ipfs/go-ipld-format"
 )
@@ -110,10 +111,12 @@ func (f *file) load(l run, until int64) error {
 		return nil
 	}
 	if f.mayCome(l) {
+		begun := time.Now()
 		nd, err := f.retrieve().get(single(l.cid), false)
 		if err != nil {
 			return f.failed(l.cid, err)
 		}
+		f.plan(time.Since(begun))
 		if nd != nil {
 			return f.hold(l, nd)
 		}

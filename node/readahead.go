@@ -34,7 +34,7 @@ type window struct {
 // A reader that reads a little here and there gets no window: it would be
 // fetched in vain. The reader is sure to need what lies before until.
 func (f *file) readAhead(l run, until int64) {
-	if until == notAhead {
+	if until == notAhead || f.isPlanned(l) {
 		return
 	}
 	w := &f.window
@@ -62,9 +62,23 @@ func (f *file) readAhead(l run, until int64) {
 		end = min(end, until)
 	}
 	parts, to := f.collect(w.to, end)
+	if until > 0 && f.ofRange() {
+		parts = direct(parts)
+	}
 	f.retrieve().ask(parts...)
 	w.to = to
 	f.count()
+}
+
+// ofRange reports whether the file was opened to read a little of it.
+func (f *file) ofRange() bool { return !f.idle && f.begin.To-f.begin.From < partSize }
+
+// direct has the first of parts not queue with those that nobody waits for now.
+func direct(parts []batch) []batch {
+	for i := range parts {
+		parts[i].direct = i < maxStreams
+	}
+	return parts
 }
 
 // count tells that all of the file is read here, until it is closed.

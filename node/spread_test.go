@@ -42,7 +42,7 @@ func TestSpread(t *testing.T) {
 	var proxies []*delayProxy
 	for range 4 {
 		p, addr := proxied(t, seed, 0)
-		p.link = slow
+		p.link.Store(slow)
 		nodes, proxies = append(nodes, startNode(t, loopback(t.TempDir(), addr))), append(proxies, p)
 	}
 	connectAll(t, nodes...)
@@ -75,7 +75,7 @@ func TestSpreadSurvivesALeader(t *testing.T) {
 	var nodes []*Node
 	for range 2 {
 		p, addr := proxied(t, seed, 0)
-		p.link = slow
+		p.link.Store(slow)
 		nodes = append(nodes, startNode(t, loopback(t.TempDir(), addr)))
 	}
 	connectAll(t, nodes...)

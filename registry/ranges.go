@@ -16,46 +16,60 @@ func expecting(r *http.Request) context.Context {
 	if r.Method == http.MethodHead {
 		return image.First{To: 1}.In(r.Context())
 	}
-	from, to, ok := firstRange(r.Header.Get("Range"))
-	if !ok {
+	ranges := parseRanges(r.Header.Get("Range"))
+	if len(ranges) == 0 {
 		return r.Context()
 	}
-	return image.First{From: from, To: to}.In(r.Context())
+	return image.First{From: ranges[0].From, To: ranges[0].To, Then: ranges[1:]}.In(r.Context())
 }
+
+// maxRanges is how many ranges of a request are fetched side by side: podman
+// asks for no more.
+const maxRanges = 1024
 
 // maxOffset is above what any blob has.
 const maxOffset = 1 << 60
 
-// firstRange returns the first range of a header as [from, to). It returns false
-// for what does not begin with one, and for one that counts from the end of a
-// blob.
-func firstRange(header string) (from, to int64, ok bool) {
-	ranges, ok := strings.CutPrefix(header, "bytes=")
-	first, _, _ := strings.Cut(ranges, ",")
-	begin, end, dash := strings.Cut(strings.TrimSpace(first), "-")
-	if !ok || !dash {
-		return 0, 0, false
+// parseRanges returns the first ranges of a header, up to one that can't be read
+// or that counts from the end of a blob.
+func parseRanges(header string) []image.Range {
+	text, ok := strings.CutPrefix(header, "bytes=")
+	if !ok {
+		return nil
 	}
+	var all []image.Range
+	for part := range strings.SplitSeq(text, ",") {
+		r, ok := parseRange(part)
+		if !ok || len(all) == maxRanges {
+			break
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func parseRange(text string) (image.Range, bool) {
+	begin, end, ok := strings.Cut(strings.TrimSpace(text), "-")
 	from, err := strconv.ParseInt(begin, 10, 64)
-	if err != nil || from < 0 || from >= maxOffset {
-		return 0, 0, false
+	if !ok || err != nil || from < 0 || from >= maxOffset {
+		return image.Range{}, false
 	}
 	if end == "" {
-		return from, maxOffset, true
+		return image.Range{From: from, To: maxOffset}, true
 	}
-	to, err = strconv.ParseInt(end, 10, 64)
+	to, err := strconv.ParseInt(end, 10, 64)
 	if err != nil || to < from || to >= maxOffset {
-		return 0, 0, false
+		return image.Range{}, false
 	}
-	return from, to + 1, true
+	return image.Range{From: from, To: to + 1}, true
 }
 
 // needed is what a request with the header begins with, of a blob of some size:
-// all of it, or the first range, by its offset and length. Like firstRange it
-// guesses.
+// all of it, or the first range, by its offset and length. Like parseRanges
+// it guesses.
 func needed(header string, size int64) (from, n int64) {
-	if from, to, ok := firstRange(header); ok && from < size {
-		return from, min(to, size) - from
+	if all := parseRanges(header); len(all) > 0 && all[0].From < size {
+		return all[0].From, min(all[0].To, size) - all[0].From
 	}
 	last, _, _ := strings.Cut(header, ",")
 	if digits, ok := strings.CutPrefix(last, "bytes=-"); ok {
