@@ -31,6 +31,8 @@ type job struct {
 
 	// Guarded by supply.mu.
 	flights    map[cid.Cid]*flight
+	awaited    map[cid.Cid]wanted // blocks of other jobs' flights
+	guess      bool               // nothing is known of it but what it follows
 	interested int
 	streams    int // that are open
 	hurried    bool
@@ -44,13 +46,14 @@ func newJob(s *supply, t *trail, sp span) *job {
 	return &job{
 		supply: s, trail: t, span: sp, ctx: ctx, cancel: cancel,
 		came: make(chan struct{}, 1), urgent: make(chan struct{}),
-		flights: map[cid.Cid]*flight{},
+		flights: map[cid.Cid]*flight{}, awaited: map[cid.Cid]wanted{},
 	}
 }
 
 // add makes a flight. It needs supply.mu, like interest, hurry and land.
 func (j *job) add(w wanted) *flight {
 	f := &flight{wanted: w, job: j}
+	j.guess = false
 	j.flights[w.cid], j.supply.flights[w.cid] = f, f
 	return f
 }
@@ -97,6 +100,9 @@ func (j *job) land(f *flight, nd ipld.Node, err error) {
 	delete(j.flights, f.cid)
 	delete(j.supply.flights, f.cid)
 	f.node, f.err = nd, err
+	for _, to := range f.onward {
+		delete(to.job.awaited, f.cid)
+	}
 	for _, w := range f.waiters {
 		w <- f
 	}
@@ -151,6 +157,9 @@ func (j *job) rest() (span, []wanted) {
 	var all []wanted
 	for _, f := range j.flights {
 		all = append(all, f.wanted)
+	}
+	for _, w := range j.awaited {
+		all = append(all, w)
 	}
 	return j.span.narrow(all), all
 }

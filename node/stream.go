@@ -45,8 +45,8 @@ func (j *job) stream(s *supplier) error {
 	} else {
 		err = j.car(w, sp)
 	}
-	if err = w.end(err); j.ctx.Err() != nil {
-		err = nil // it was us who ended it
+	if err = w.end(err); j.ctx.Err() != nil || j.isGuess() {
+		err = nil // it was us who ended it, or asked for what may not be there
 	}
 	s.closed(w.bytes, time.Since(w.first), err)
 	j.supply.log.Debug("asked a source", "source", s.name, "for", sp.query(), "begun", w.begun, "wait", w.first.Sub(w.begun),
@@ -150,5 +150,12 @@ func (j *job) block(ctx context.Context, w *watch, wanted wanted) error {
 func (j *job) complete() bool {
 	j.supply.mu.Lock()
 	defer j.supply.mu.Unlock()
-	return len(j.flights) == 0
+	return len(j.flights)+len(j.awaited) == 0
+}
+
+// isGuess reports whether it may be that nobody has what the job asks for.
+func (j *job) isGuess() bool {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	return j.guess
 }

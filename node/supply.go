@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,8 +82,11 @@ type supply struct {
 type flight struct {
 	wanted
 	job *job
+	// onward are other jobs that go on from it.
+	onward []onward
 	// asked says that somebody needs it, and not only that it is to come.
 	asked bool
+	come  bool // its block is here, and being stored
 	// waiters have room for it. They get it once node or err is set.
 	waiters []chan<- *flight
 	node    ipld.Node
@@ -165,20 +169,26 @@ func (s *supply) join(ctx context.Context, t *trail, b batch, missing []wanted, 
 	joined := map[*job]bool{}
 	for _, w := range missing {
 		f := s.flights[w.cid]
+		var via *job
+		if f != nil {
+			via = f.carrier(b.span, w.place)
+		}
+		if via == nil && mine == nil {
+			mine = s.newJob(t, b)
+		}
 		if f == nil {
-			if mine == nil {
-				mine = s.newJob(t, b)
-			}
 			f = mine.add(w)
+		} else if via == nil {
+			mine.await(f, w.place)
 		}
 		f.asked = true
 		f.waiters = append(f.waiters, results)
-		if b.direct {
-			f.job.hurry()
-		}
-		joined[f.job] = true
+		joined[f.job], joined[cmp.Or(via, mine)] = true, true
 	}
 	for j := range joined {
+		if b.direct || !b.idle && s.spare[j] {
+			j.hurry()
+		}
 		j.interest(ctx)
 	}
 	if mine != nil {
@@ -206,6 +216,9 @@ func (s *supply) take(ctx context.Context, c cid.Cid, data []byte, came func()) 
 	if err != nil {
 		return false, err
 	}
+	if !s.begin(ctx, f) {
+		return false, nil
+	}
 	came()
 	nd, err := decode(block)
 	s.expect(f, nd)
@@ -215,25 +228,6 @@ func (s *supply) take(ctx context.Context, c cid.Cid, data []byte, came func()) 
 	}
 	s.land(f, nd, err)
 	return true, nil
-}
-
-// expect has the flights begin of the blocks that one leads to, nil to none. It
-// comes before anybody can see the block, or they would ask for those again.
-func (s *supply) expect(f *flight, nd ipld.Node) {
-	if nd == nil {
-		return
-	}
-	next := f.job.leadsTo(nd, f.place)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flights[f.cid] != f {
-		return
-	}
-	for _, w := range next {
-		if s.flights[w.cid] == nil {
-			f.job.add(w)
-		}
-	}
 }
 
 // land ends the flight of a block.
