@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ipfs/go-cid"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -39,6 +40,12 @@ type tagger interface {
 // recognise opens p and says which form it has. The error is NotImage and says
 // what was found when it has none.
 func recognise(ctx context.Context, source Source, p Path) (form, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var layout layoutReader
+	if p.Root.Type() == cid.DagProtobuf { // most are layouts: with the root they take one round trip less
+		layout = readOCILayout(ctx, source, p)
+	}
 	f, err := source.Open(ctx, p)
 	var other *NotFileError
 	switch {
@@ -49,23 +56,23 @@ func recognise(ctx context.Context, source Source, p Path) (form, error) {
 	case !errors.As(err, &other):
 		return nil, err
 	case other.Kind == "directory":
-		return recogniseDirectory(ctx, source, p, other)
+		return recogniseDirectory(ctx, source, p, other, layout)
 	default:
 		return nil, notImage(p, fmt.Errorf("it is a %s", other.Kind))
 	}
 }
 
 // recogniseDirectory tells the forms that are directories apart.
-func recogniseDirectory(ctx context.Context, source Source, p Path, found *NotFileError) (form, error) {
+func recogniseDirectory(ctx context.Context, source Source, p Path, found *NotFileError, layout layoutReader) (form, error) {
 	if slices.Contains(found.Entries, ocispec.ImageLayoutFile) && slices.Contains(found.Entries, ocispec.ImageIndexFile) {
-		return openOCILayout(ctx, source, p) // without a round trip to see what is known
+		return openOCILayout(p, layout) // without a round trip to see what is known
 	}
 	marked, err := kindOf(ctx, source, p.Join(ocispec.ImageLayoutFile))
 	if err != nil {
 		return nil, err
 	}
 	if marked != "" {
-		return openOCILayout(ctx, source, p)
+		return openOCILayout(p, layout)
 	}
 	manifests, err := kindOf(ctx, source, p.Join(manifestsDir))
 	if err != nil {

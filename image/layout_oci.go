@@ -36,17 +36,23 @@ func blobPath(dgst digest.Digest) string {
 	return path.Join(ocispec.ImageBlobsDir, dgst.Algorithm().String(), dgst.Encoded())
 }
 
-// openOCILayout reads the directory found at p as a layout: both its files at
-// the same time, for where they have to be retrieved each costs a round trip.
-func openOCILayout(ctx context.Context, source Source, p Path) (form, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // it is no layout, whatever the other file says
+// layoutReader reads one of the files that make a layout.
+type layoutReader func(name string) ([]byte, error)
+
+// readOCILayout begins to read both files that make a layout of a directory at
+// p, at the same time: where they have to be retrieved each costs a round trip.
+func readOCILayout(ctx context.Context, source Source, p Path) layoutReader {
 	read := map[string]func() ([]byte, error){}
 	for _, name := range []string{ocispec.ImageLayoutFile, ocispec.ImageIndexFile} {
 		read[name] = sync.OnceValues(func() ([]byte, error) { return readSmall(ctx, source, file(p.Join(name))) })
+		go func() { _, _ = read[name]() }() // what it returns is asked for later
 	}
-	go func() { _, _ = read[ocispec.ImageIndexFile]() }() // what it returns is asked for below
-	index, err := readLayout(p, "directory", func(name string) ([]byte, error) { return read[name]() })
+	return func(name string) ([]byte, error) { return read[name]() }
+}
+
+// openOCILayout makes a layout of the directory found at p.
+func openOCILayout(p Path, read layoutReader) (form, error) {
+	index, err := readLayout(p, "directory", read)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +61,7 @@ func openOCILayout(ctx context.Context, source Source, p Path) (form, error) {
 
 // readLayout reads the files that make a layout of the directory, or whatever
 // kind of thing it is, at p.
-func readLayout(p Path, kind string, read func(name string) ([]byte, error)) ([]ocispec.Descriptor, error) {
+func readLayout(p Path, kind string, read layoutReader) ([]ocispec.Descriptor, error) {
 	marker, err := readPart(p, kind, ocispec.ImageLayoutFile, read)
 	if err != nil {
 		return nil, err
@@ -76,7 +82,7 @@ func readLayout(p Path, kind string, read func(name string) ([]byte, error)) ([]
 }
 
 // readPart reads one of the files that make a layout.
-func readPart(p Path, kind, name string, read func(name string) ([]byte, error)) ([]byte, error) {
+func readPart(p Path, kind, name string, read layoutReader) ([]byte, error) {
 	data, err := read(name)
 	var other *NotFileError
 	switch {

@@ -2,9 +2,13 @@ package node
 
 import (
 	"bytes"
+	"io"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/image/imagetest"
 )
 
 // Who needs other parts of a file of which nothing is here does not wait for its
@@ -28,5 +32,44 @@ func TestPartsOfAColdFileComeSideBySide(t *testing.T) {
 	}
 	if got := blocksFrom(n, n.supply.sources()[0].label); got != 5 {
 		t.Errorf("%d blocks came, want the root and 4 leaves", got)
+	}
+}
+
+// What an image layout begins with is asked for with its root.
+func TestALayoutComesWithItsRoot(t *testing.T) {
+	st := memoryStore(t)
+	b := imagetest.Blobs{}
+	root := b.Layout(adder{t, offlineContent(st)}, nil, b.Image("amd64", []byte("layer")))
+	g := newGated(honest(t, st), root)
+	n := behind(t, patience, serveGateway(t, g))
+	done := make(chan error, 1)
+	go func() {
+		m, err := newResolver(n.content).Manifest(t.Context(), image.Path{Root: root}, "latest")
+		if err == nil {
+			_, err = io.Copy(io.Discard, m)
+		}
+		done <- err
+	}()
+	eventually(t, "all is asked for", func() bool { return g.count(g.asked, root) == 3 })
+	close(g.held[root.String()])
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// That a root is of no layout is nothing against whoever was asked.
+func TestNoLayoutIsNoFault(t *testing.T) {
+	st, roots, _ := gatedFiles(t, 3<<20)
+	n := behind(t, patience, serveGateway(t, honest(t, st)))
+	_, err := newResolver(n.content).Manifest(t.Context(), image.Path{Root: roots[0]}, "latest")
+	if image.ClassOf(err) != image.NotImage {
+		t.Errorf("%v", err)
+	}
+	eventually(t, "nothing is under way", func() bool {
+		streams, _ := n.supply.sources()[0].load()
+		return streams == 0
+	})
+	if got := testutil.ToFloat64(n.supply.metrics.errors.WithLabelValues(n.supply.sources()[0].label)); got != 0 {
+		t.Errorf("the gateway failed %v times", got)
 	}
 }
