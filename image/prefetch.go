@@ -1,6 +1,8 @@
 package image
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 )
 
@@ -10,6 +12,8 @@ const (
 	// the manifest alone must not get the image along with it.
 	maxAhead    = 4 << 20
 	maxAheadAll = 32 << 20
+	// maxSmall is what does not count as large.
+	maxSmall = 1 << 20
 )
 
 // Part is the bytes [From, To) of the file at a path.
@@ -48,8 +52,17 @@ func (im *resolved) manifest(doc *document, f File) File {
 	return &readManifest{f, sync.OnceFunc(func() { p.Prefetch(im.ahead(doc.manifest)) })}
 }
 
-// ahead are the parts of the blobs of m that whoever reads m reads first.
+// ahead are the parts of the blobs of m that whoever reads m reads first. The
+// large come last: what layers are mounted by does not wait for the files in
+// them.
 func (im *resolved) ahead(m *manifest) []Part {
+	parts := im.parts(m)
+	size := func(p Part) int64 { return max(p.To-p.From, maxSmall) }
+	slices.SortStableFunc(parts, func(a, b Part) int { return cmp.Compare(size(a), size(b)) })
+	return parts
+}
+
+func (im *resolved) parts(m *manifest) []Part {
 	var parts []Part
 	left := int64(maxAheadAll)
 	for _, desc := range m.blobs() {

@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -30,23 +31,42 @@ func readFirst(desc ocispec.Descriptor) []section {
 		return nil
 	}
 	if sections := parseSections(desc.Annotations[AnnotationReadFirst], desc.Size); len(sections) > 0 {
-		return append(sections, probe())
+		return probed(asRead(sections, desc.Size))
 	}
 	for _, key := range []string{annotationChunked, annotationChunked2} {
 		if table := parseSections(desc.Annotations[key], desc.Size); len(table) > 0 {
-			return []section{tail(desc.Size, desc.Size-table[0].offset), probe()}
+			return probed([]section{tail(desc.Size, desc.Size-table[0].offset)})
 		}
 	}
 	if desc.Annotations[annotationTOC] != "" {
 		// Where it begins is in the footer. It is about a hundredth of a layer
 		// of small files.
-		return []section{tail(desc.Size, max(desc.Size/64, 512<<10)), probe()}
+		return probed(asRead([]section{tail(desc.Size, max(desc.Size/64, 512<<10))}, desc.Size))
 	}
 	return []section{{0, min(desc.Size, maxAhead)}}
 }
 
-// probe is what a snapshotter asks for to see whether it gets sections at all.
-func probe() section { return section{0, 2} }
+// readUnit is what stargz-snapshotter asks for multiples of.
+const readUnit = 50_000
+
+// asRead are the sections that are asked for to read those of a blob.
+func asRead(sections []section, size int64) []section {
+	for i, s := range sections {
+		from := s.offset / readUnit * readUnit
+		to := min((s.offset+s.size+readUnit-1)/readUnit*readUnit, size)
+		sections[i] = section{from, to - from}
+	}
+	return sections
+}
+
+// probed are the sections and, if none of them has it, what a snapshotter asks
+// for to see whether it gets sections at all.
+func probed(sections []section) []section {
+	if slices.ContainsFunc(sections, func(s section) bool { return s.offset == 0 }) {
+		return sections
+	}
+	return append(sections, section{0, 2})
+}
 
 // tail is the end of a blob, no more of it than is fetched ahead.
 func tail(size, n int64) section {

@@ -21,10 +21,10 @@ func TestPrefetchOfALazyLayer(t *testing.T) {
 		annotations map[string]string
 		want        [][2]int64
 	}{
-		"ours":             {map[string]string{image.AnnotationReadFirst: "83000000:886080,0:1000", "containerd.io/snapshot/stargz/toc.digest": "sha256:1"}, [][2]int64{{83000000, size}, {0, 1000}, {0, 2}}},
-		"eStargz":          {map[string]string{"containerd.io/snapshot/stargz/toc.digest": "sha256:1"}, [][2]int64{{size - size/64, size}, {0, 2}}},
+		"ours":             {map[string]string{image.AnnotationReadFirst: "83012345:873735,1000:1000", "containerd.io/snapshot/stargz/toc.digest": "sha256:1"}, [][2]int64{{83000000, size}, {0, 50000}}},
+		"eStargz":          {map[string]string{"containerd.io/snapshot/stargz/toc.digest": "sha256:1"}, [][2]int64{{0, 2}, {82550000, size}}},
 		"zstd:chunked":     {map[string]string{"io.github.containers.zstd-chunked.manifest-position": "83000000:500:9000:1"}, [][2]int64{{83000000, size}, {0, 2}}},
-		"a table too long": {map[string]string{"io.containers.zstd-chunked.manifest-position": "1000:500:9000:1"}, [][2]int64{{size - 4<<20, size}, {0, 2}}},
+		"a table too long": {map[string]string{"io.containers.zstd-chunked.manifest-position": "1000:500:9000:1"}, [][2]int64{{0, 2}, {size - 4<<20, size}}},
 		"beyond the end":   {map[string]string{image.AnnotationReadFirst: "83886080:1,-1:5,9:99999999999999"}, [][2]int64{{0, 4 << 20}}},
 		"nonsense":         {map[string]string{image.AnnotationReadFirst: "here"}, [][2]int64{{0, 4 << 20}}},
 		"nothing":          {nil, [][2]int64{{0, 4 << 20}}},

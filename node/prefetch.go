@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
@@ -14,10 +15,13 @@ import (
 const (
 	// prefetchLimit is how long what nobody has opened goes on coming.
 	prefetchLimit = 10 * time.Second
-	// maxPrefetching is how many parts come ahead of their readers at once, and
-	// maxPrefetch how many are waited for; more are not begun.
-	maxPrefetching = 4
-	maxPrefetch    = 512
+	// maxPrefetching is how many parts come ahead of their readers at once, of
+	// which one of more than smallPart counts twice: on a slow link more would
+	// keep from a reader what it opens.
+	maxPrefetching = 8
+	smallPart      = 512 << 10
+	// maxPrefetch is how many parts are waited for; more are not begun.
+	maxPrefetch = 512
 )
 
 // prefetches are the parts that are fetched before anybody has opened them. It
@@ -25,17 +29,19 @@ const (
 type prefetches struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	places chan struct{}
+	room   *semaphore.Weighted
 	limit  time.Duration
 	group  sync.WaitGroup
 
 	mu      sync.Mutex
 	pending map[image.Part]bool
+	last    chan struct{} // closed when the one that began last has its room
 	over    bool
 }
 
 func newPrefetches() *prefetches {
-	p := &prefetches{places: make(chan struct{}, maxPrefetching), limit: prefetchLimit, pending: map[image.Part]bool{}}
+	p := &prefetches{room: semaphore.NewWeighted(maxPrefetching), last: make(chan struct{}), limit: prefetchLimit, pending: map[image.Part]bool{}}
+	close(p.last)
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }
@@ -57,14 +63,24 @@ func (p *prefetches) begin(part image.Part, do func(context.Context)) {
 		return
 	}
 	p.pending[part] = true
+	before, mine := p.last, make(chan struct{})
+	p.last = mine
 	p.group.Go(func() {
 		ctx, cancel := context.WithTimeoutCause(p.ctx, p.limit, errMoved)
 		defer cancel()
 		select {
-		case p.places <- struct{}{}:
-			do(ctx)
-			<-p.places
+		case <-before:
 		case <-ctx.Done():
+		}
+		places := int64(1)
+		if part.To-part.From > smallPart {
+			places = 2
+		}
+		err := p.room.Acquire(ctx, places)
+		close(mine)
+		if err == nil {
+			do(ctx)
+			p.room.Release(places)
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -104,7 +120,7 @@ func (c *content) prefetch(ctx context.Context, part image.Part) error {
 		batches, to := f.collect(from, part.To)
 		fetcher := f.retrieve().fetcher
 		group, ctx := errgroup.WithContext(f.ctx)
-		group.SetLimit(maxPrefetching)
+		group.SetLimit(maxPrefetching / 2)
 		for _, b := range batches {
 			b.idle = true
 			group.Go(func() error { return fetcher.fetch(ctx, b, c.learn) })

@@ -315,3 +315,28 @@ func TestLayersComeWithTheManifest(t *testing.T) {
 	}
 	eventually(t, "the layers come", func() bool { return came(layers[0]) && came(layers[1]) })
 }
+
+// On a slow link what is prefetched does not keep from a reader what it opens.
+func TestPrefetchOnASlowLink(t *testing.T) {
+	seed := startNode(t, loopback(t.TempDir()))
+	var parts []image.Part
+	var want [][]byte
+	for i := range 8 {
+		want = append(want, randomBytes(byte(30+i), 1<<20))
+		parts = append(parts, image.Part{Path: image.Path{Root: addFile(t, seed, want[i])}, To: 1 << 20})
+	}
+	want = append(want, randomBytes(40, 5<<20))
+	parts = append(parts, image.Part{Path: image.Path{Root: addFile(t, seed, want[8])}, To: 4 << 20})
+	p, addr := proxied(t, seed, 20*time.Millisecond)
+	o := loopback(t.TempDir(), addr)
+	o.FetchTimeout = 3 * time.Second
+	n := startNode(t, o)
+	speaksHTTP(t, n)
+	p.link.Store(&link{speed: 2 << 20})
+	n.Prefetch(parts)
+	for i, part := range parts {
+		if got, err := readCold(t, n, part.Path); err != nil || !bytes.Equal(got, want[i]) {
+			t.Errorf("%d: read %d bytes, %v", i, len(got), err)
+		}
+	}
+}
