@@ -10,9 +10,9 @@ import (
 )
 
 // streamWindow is how much a peer may send on a new stream before it hears from
-// us. yamux's own 256 KiB grow only by doubling, once a round trip, and a stream
-// for a part of a file is over by then.
-const streamWindow = 2 << 20
+// us: a part of a file with what leads to it, which so takes one round trip.
+// yamux's own 256 KiB grow only by doubling, once a round trip.
+const streamWindow = partSize + 64<<10
 
 // newHost makes Kubo's host with that window. Of two multiplexers of one name
 // libp2p uses the first.
