@@ -38,6 +38,7 @@ type content struct {
 	opened *openFiles
 	// prefetches are stopped with the node.
 	prefetches *prefetches
+	haunts     *haunts
 	inUse      *usage
 
 	// unavailable counts what ended in an error of that class.
@@ -57,7 +58,7 @@ func newContent(dag ipld.DAGService, session func(context.Context) ipld.NodeGett
 	}
 	c := &content{
 		dag: dag, supply: newSupply(session, fetchTimeout), disk: d, fetchTimeout: fetchTimeout,
-		pages: newPageCache(), files: files, opened: newOpenFiles(d), prefetches: newPrefetches(), inUse: newUsage(),
+		pages: newPageCache(), files: files, opened: newOpenFiles(d), prefetches: newPrefetches(), haunts: newHaunts(), inUse: newUsage(),
 	}
 	c.supply.learn = c.learn
 	return c

@@ -90,6 +90,7 @@ func (f *file) ready() error {
 		return err
 	}
 	f.begun = l
+	f.content.haunts.hit(f.c, l.cid)
 	if l.kind == rawLeaf {
 		if f.content.disk.proven(l.cid, l.size()) {
 			return nil

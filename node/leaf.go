@@ -116,7 +116,9 @@ func (f *file) load(l run, until int64) error {
 		if err != nil {
 			return f.failed(l.cid, err)
 		}
-		f.plan(time.Since(begun))
+		waited := time.Since(begun)
+		f.plan(waited)
+		f.around(l, waited)
 		if nd != nil {
 			return f.hold(l, nd)
 		}

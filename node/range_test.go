@@ -42,6 +42,7 @@ func TestAColdRangeBringsWhatItNeeds(t *testing.T) {
 	path := image.Path{Root: root}.Join("blobs", "sha256", "x")
 	n := startNode(t, loopback(t.TempDir(), address(t, seed)))
 	speaksHTTP(t, n)
+	n.haunts.max = 0 // nothing around them
 	blocks := func() int { return blocksFrom(n, peerLabel) + blocksFrom(n, exchangeLabel) }
 
 	end := int64(len(data))
@@ -104,6 +105,7 @@ func TestRangesOfOneRequestComeSideBySide(t *testing.T) {
 	root, path := roots[0], image.Path{Root: roots[0]}
 	g := newGated(honest(t, st))
 	n := behind(t, patience, serveGateway(t, g))
+	n.haunts.max = 0 // nothing around them
 	ranges, want := []image.Range{{From: 50 << 20, To: 50<<20 + 9}}, all[0][50<<20:50<<20+9]
 	for from := int64(9<<20 - 5); from < 40<<20; from += 4 << 20 {
 		ranges, want = append(ranges, image.Range{From: from, To: from + 10}), append(want, all[0][from:from+10]...)
@@ -139,6 +141,7 @@ func TestARangeThatIsGivenUp(t *testing.T) {
 	root, path := roots[0], image.Path{Root: roots[0]}
 	g := newGated(honest(t, st))
 	n := behind(t, patience, serveGateway(t, g))
+	n.haunts.max = 0 // nothing around them
 	readRange(t, n, path, 0, 1)
 	for _, ranges := range [][]image.Range{
 		{{From: 9<<20 - 4, To: 9<<20 + 5}},

@@ -100,7 +100,10 @@ func (f *file) maxWindow() int64 {
 // are not on the disk, in parts that each lie together, and the offset up to
 // which it knows them: where a node is not known yet, the node is the last that
 // it returns.
-func (f *file) collect(from, to int64) ([]batch, int64) {
+func (f *file) collect(from, to int64) ([]batch, int64) { return f.collectParts(from, to, partSize) }
+
+// collectParts is collect with parts of a size.
+func (f *file) collectParts(from, to, size int64) ([]batch, int64) {
 	var parts []batch
 	pos := from
 	for range maxAsk {
@@ -112,7 +115,7 @@ func (f *file) collect(from, to int64) ([]batch, int64) {
 			break
 		}
 		if r.cid.Prefix().MhType != multihash.IDENTITY && !f.content.disk.here(r.cid) {
-			parts = f.addTo(parts, r, to)
+			parts = f.addTo(parts, r, to, size)
 		}
 		if r.kind == subtree && r.size() > maxBlock {
 			break
@@ -123,9 +126,9 @@ func (f *file) collect(from, to int64) ([]batch, int64) {
 }
 
 // addTo adds a run to the last of parts, or to a new one if it lies elsewhere
-// or the last is large enough. Of a node that is not known yet the part goes up
-// to offset to.
-func (f *file) addTo(parts []batch, r run, to int64) []batch {
+// or the last is as large as size. Of a node that is not known yet the part goes
+// up to offset to.
+func (f *file) addTo(parts []batch, r run, to, size int64) []batch {
 	w := wanted{r.cid, place{start: r.start, end: r.end}}
 	end := r.end
 	if r.kind == subtree {
@@ -133,7 +136,7 @@ func (f *file) addTo(parts []batch, r run, to int64) []batch {
 	}
 	if n := len(parts); n > 0 {
 		// The parts are the same for everybody, whatever each has already.
-		if last := &parts[n-1]; last.span.to == r.start && (end-1)/partSize == last.span.from/partSize {
+		if last := &parts[n-1]; last.span.to == r.start && (end-1)/size == last.span.from/size {
 			last.wanted = append(last.wanted, w)
 			last.span.to = end
 			return parts

@@ -66,8 +66,9 @@ type supplier struct {
 
 	mu       sync.Mutex
 	streams  int
-	rate     float64 // bytes a second, of late; 0 if not known
-	failures int     // in a row
+	rate     float64       // bytes a second, of late; 0 if not known
+	wait     time.Duration // the least that it took to answer; 0 if not known
+	failures int           // in a row
 	until    time.Time
 	rawOnly  bool
 }
@@ -112,11 +113,27 @@ func (s *supplier) closed(bytes int64, took time.Duration, err error) {
 	if bytes > 64<<10 && took > 0 {
 		rate := float64(bytes) / took.Seconds()
 		if s.rate > 0 {
-			rate = 0.7*s.rate + 0.3*rate
+			rate = 1 / (0.7/s.rate + 0.3/rate) // of the times: a link that has become slow is seen at once
 		}
 		s.rate = rate
 	}
 	s.until = time.Now().Add(s.backOff(err))
+}
+
+// answered notes how long the first byte of an answer took.
+func (s *supplier) answered(took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wait == 0 || took < s.wait {
+		s.wait = took
+	}
+}
+
+// inFlight is how many bytes come in the time of an answer.
+func (s *supplier) inFlight() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(s.rate * s.wait.Seconds())
 }
 
 // backOff is how long to leave the source alone after an error. It needs s.mu.

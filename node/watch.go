@@ -69,6 +69,7 @@ func (w *watch) came(n int) {
 	defer w.mu.Unlock()
 	if w.bytes == 0 {
 		w.first = time.Now()
+		w.source.answered(w.first.Sub(w.begun))
 	}
 	w.bytes += int64(n)
 }
