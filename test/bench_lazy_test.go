@@ -140,7 +140,8 @@ func lazyStarts(b *testing.B) []*lazyStart {
 		{name: "ours from ours, 50 ms away, chunks of 256 KiB", short: "ours far small", against: []string{"distribution far", "ours far"}, snapshotter: "stargz", open: ours(small)},
 		{name: "nerdctl ipfs registry + Kubo from Kubo, 50 ms away", short: "nerdctl far", against: []string{"distribution far"}, snapshotter: "stargz", open: nerdctlFar},
 		{name: "distribution, 50 ms away, pulled whole", short: "distribution far whole", snapshotter: "overlayfs", open: distribution},
-		{name: "ours from ours, 50 ms away, pulled whole", short: "ours far whole", against: []string{"distribution far whole"}, snapshotter: "overlayfs", open: ours(cid)},
+		{name: "nerdctl ipfs registry + Kubo from Kubo, 50 ms away, pulled whole", short: "nerdctl far whole", against: []string{"distribution far whole"}, snapshotter: "overlayfs", open: nerdctlFar},
+		{name: "ours from ours, 50 ms away, pulled whole", short: "ours far whole", against: []string{"distribution far whole", "nerdctl far whole"}, snapshotter: "overlayfs", open: ours(cid)},
 	}
 }
 

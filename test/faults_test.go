@@ -28,9 +28,15 @@ const (
 // randomImage is an image of one layer that nobody has.
 func randomImage(t testing.TB) (layout, ocispec.Descriptor) {
 	t.Helper()
+	return randomImageOf(t, blobSize+rand.Int64N(64<<10)) // no engine has had it before
+}
+
+// randomImageOf is an image of one layer, with a file of a size.
+func randomImageOf(t testing.TB, size int64) (layout, ocispec.Descriptor) {
+	t.Helper()
 	l := layout{dir: filepath.Join(tempDir(t), "layout")}
 	err := makeLayout(l.dir, func(w *layoutWriter) error {
-		random, err := w.randomLayer(blobSize + rand.Int64N(64<<10)) // no engine has had it before
+		random, err := w.randomLayer(size)
 		if err != nil {
 			return err
 		}

@@ -6,33 +6,40 @@ import (
 	"testing"
 )
 
-// From wherever an image comes, what is served is that image, and a push that
-// is repeated gives the same CID.
-func TestPushSources(t *testing.T) {
-	images, c, d, registry := testImages(t), containerdEngine(t), dockerEngine(t), sourceRegistry(t)
-	daemon := serve(t, tempDir(t))
-	namespace := namespaceOf(t)
-	ref := registry.copyIn(t, images.real, "sources/real:v1")
+// pushSource is a place from which an image is pushed.
+type pushSource struct {
+	name   string
+	push   []string
+	digest bool // the digest stays: the source has the manifest
+}
+
+// pushSources puts an image wherever push can take it from.
+func pushSources(t *testing.T, l layout, as string) []pushSource {
+	t.Helper()
+	c, d, namespace := containerdEngine(t), dockerEngine(t), namespaceOf(t)
+	ref := sourceRegistry(t).copyIn(t, l, as)
 	must(t, c.nerdctl(t, namespace, "pull", "--quiet", ref))
 	must(t, d.cmd(t, "pull", "--quiet", ref))
 	t.Cleanup(func() { d.forget(t, ref) })
 	dir := t.TempDir()
 	archive, saved := filepath.Join(dir, "oci.tar"), filepath.Join(dir, "saved.tar")
-	must(t, command(t.Context(), "skopeo", "--insecure-policy", "copy", "--quiet", images.real.spec(), "oci-archive:"+archive+":"+imageTag))
+	must(t, command(t.Context(), "skopeo", "--insecure-policy", "copy", "--quiet", l.spec(), "oci-archive:"+archive+":"+imageTag))
 	must(t, d.cmd(t, "save", "--output", saved, ref))
-
-	for _, tc := range []struct {
-		name   string
-		push   []string
-		digest bool // the digest stays: the source has the manifest
-	}{
-		{"oci", []string{images.real.spec()}, true},
+	return []pushSource{
+		{"oci", []string{l.spec()}, true},
 		{"oci-archive", []string{"oci-archive:" + archive}, true},
 		{"docker", []string{"--insecure", "docker://" + ref}, true},
 		{"docker-archive", []string{"docker-archive:" + saved}, false},
 		{"docker-daemon", []string{"--docker-host", d.host, "docker-daemon:" + ref}, false},
 		{"containerd", []string{"--containerd-address", c.address, "--namespace", namespace, "containerd:" + ref}, true},
-	} {
+	}
+}
+
+// From wherever an image comes, what is served is that image, and a push that
+// is repeated gives the same CID.
+func TestPushSources(t *testing.T) {
+	images, c, daemon := testImages(t), containerdEngine(t), serve(t, tempDir(t))
+	for _, tc := range pushSources(t, images.real, "sources/real:v1") {
 		t.Run(tc.name, func(t *testing.T) {
 			cid := push(t, daemon.repo, tc.push...)
 			if again := push(t, daemon.repo, tc.push...); again != cid {
@@ -43,6 +50,28 @@ func TestPushSources(t *testing.T) {
 			}
 			expectGreeting(t, must(t, c.nerdctl(t, namespaceOf(t), "run", "--rm", "--quiet", "--net=host", daemon.name(cid))))
 		})
+	}
+}
+
+// From wherever an image comes, its layers are converted to what is read lazily,
+// and mounted as such.
+func TestPushSourcesLazily(t *testing.T) {
+	images, c, daemon := testImages(t), containerdEngine(t), serve(t, tempDir(t))
+	for _, tc := range pushSources(t, images.scratch, "sources/scratch:v1") {
+		for _, format := range []string{"estargz", "zstd-chunked"} {
+			t.Run(tc.name+"_"+format, func(t *testing.T) {
+				args := append([]string{"--" + format}, tc.push...)
+				cid, namespace := push(t, daemon.repo, args...), namespaceOf(t)
+				if again := push(t, daemon.repo, args...); again != cid {
+					t.Errorf("the push gave %s, and repeated %s", cid, again)
+				}
+				run := c.nerdctl(t, namespace, "--snapshotter=stargz", "run", "--rm", "--quiet", "--net=host", daemon.name(cid))
+				expectGreeting(t, must(t, run))
+				if got, want := c.lazyMounts(namespace), len(images.scratch.manifest(t).Layers); got != want {
+					t.Errorf("%d layers were mounted by FUSE; want %d", got, want)
+				}
+			})
+		}
 	}
 }
 
