@@ -105,24 +105,22 @@ func TestGatewayPath(t *testing.T) {
 	}
 }
 
+// altered is a gateway that answers with what change makes of a good answer.
+func altered(change func(w http.ResponseWriter, r *http.Request, body []byte)) func(http.Handler) http.Handler {
+	return func(good http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			rec := httptest.NewRecorder()
+			good.ServeHTTP(rec, r)
+			w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+			change(w, r, rec.Body.Bytes())
+		})
+	}
+}
+
 // hostile are the ways in which a gateway can be bad. Each gets a good one.
 func hostile() map[string]func(good http.Handler) http.Handler {
-	recorded := func(good http.Handler, r *http.Request) *httptest.ResponseRecorder {
-		rec := httptest.NewRecorder()
-		good.ServeHTTP(rec, r)
-		return rec
-	}
-	answer := func(change func(w http.ResponseWriter, r *http.Request, body []byte)) func(http.Handler) http.Handler {
-		return func(good http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				rec := recorded(good, r)
-				w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
-				change(w, r, rec.Body.Bytes())
-			})
-		}
-	}
 	status := func(code int, header ...string) func(http.Handler) http.Handler {
-		return answer(func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		return altered(func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 			for i := 0; i+1 < len(header); i += 2 {
 				w.Header().Set(header[i], header[i+1])
 			}
@@ -130,26 +128,26 @@ func hostile() map[string]func(good http.Handler) http.Handler {
 		})
 	}
 	return map[string]func(http.Handler) http.Handler{
-		"wrong bytes": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) {
+		"wrong bytes": altered(func(w http.ResponseWriter, _ *http.Request, body []byte) {
 			body = bytes.Clone(body)
 			body[len(body)-1] ^= 1
 			_, _ = w.Write(body)
 		}),
-		"wrong bytes everywhere": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) {
+		"wrong bytes everywhere": altered(func(w http.ResponseWriter, _ *http.Request, body []byte) {
 			body = bytes.Clone(body)
 			for i := 200; i < len(body); i += 1000 {
 				body[i] ^= 1
 			}
 			_, _ = w.Write(body)
 		}),
-		"truncated with status 200": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) { _, _ = w.Write(body[:len(body)*2/3]) }),
-		"nothing with status 200":   answer(func(http.ResponseWriter, *http.Request, []byte) {}),
-		"connection cut": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) {
+		"truncated with status 200": altered(func(w http.ResponseWriter, _ *http.Request, body []byte) { _, _ = w.Write(body[:len(body)*2/3]) }),
+		"nothing with status 200":   altered(func(http.ResponseWriter, *http.Request, []byte) {}),
+		"connection cut": altered(func(w http.ResponseWriter, _ *http.Request, body []byte) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 			_, _ = w.Write(body[:len(body)/2])
 			panic(http.ErrAbortHandler)
 		}),
-		"endless zeroes": answer(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		"endless zeroes": altered(func(w http.ResponseWriter, r *http.Request, body []byte) {
 			_, _ = w.Write(body[:len(body)/3])
 			for r.Context().Err() == nil {
 				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
@@ -157,7 +155,7 @@ func hostile() map[string]func(good http.Handler) http.Handler {
 				}
 			}
 		}),
-		"endless blocks nobody wants": answer(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		"endless blocks nobody wants": altered(func(w http.ResponseWriter, r *http.Request, body []byte) {
 			_, _ = w.Write(body[:carHeader(body)])
 			for r.Context().Err() == nil {
 				if _, err := w.Write(unwanted()); err != nil {
@@ -165,7 +163,7 @@ func hostile() map[string]func(good http.Handler) http.Handler {
 				}
 			}
 		}),
-		"huge section": answer(func(w http.ResponseWriter, _ *http.Request, body []byte) {
+		"huge section": altered(func(w http.ResponseWriter, _ *http.Request, body []byte) {
 			_, _ = w.Write(body[:min(len(body), carHeader(body))])
 			_, _ = w.Write([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 		}),
@@ -173,7 +171,7 @@ func hostile() map[string]func(good http.Handler) http.Handler {
 		"503": status(http.StatusServiceUnavailable),
 		"500": status(http.StatusInternalServerError),
 		"404": status(http.StatusNotFound),
-		"HTML": answer(func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		"HTML": altered(func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 			w.Header().Set("Content-Type", "text/html")
 			fmt.Fprint(w, "<p>hello")
 		}),
@@ -182,7 +180,7 @@ func hostile() map[string]func(good http.Handler) http.Handler {
 		"stall at first": func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		},
-		"stall in the end": answer(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		"stall in the end": altered(func(w http.ResponseWriter, r *http.Request, body []byte) {
 			_, _ = w.Write(body[:len(body)*2/3])
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
@@ -241,6 +239,30 @@ func TestHostileGateway(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Who does not wait for long hears nothing of a source that all but stops while
+// another is left.
+func TestTrickleIsLeftInTime(t *testing.T) {
+	st := memoryStore(t)
+	root, data := shape{size: 11<<20 + 5, chunk: 1 << 20, links: 5, raw: true}.build(t, offlineContent(st).dag)
+	good := honest(t, st)
+	trickle := altered(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		_, _ = w.Write(body[:len(body)*2/3])
+		for _, b := range body[len(body)*2/3:] {
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+				_, _ = w.Write([]byte{b})
+			}
+		}
+	})
+	n := behind(t, slowAfter+2*time.Second, serveGateway(t, trickle(good)), serveGateway(t, good))
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read %d bytes, %v", len(got), err)
 	}
 }
 

@@ -41,7 +41,7 @@ type race struct {
 	refused  error
 	hopeful  bool // some source may have it later
 
-	seen, seenAll int64 // what the job, and its sources for anybody, had brought
+	seen, seenAll int64 // the progress when a block came last, or when it was last looked at
 	quiet         int   // times in a row that the job had brought little
 }
 
@@ -82,6 +82,7 @@ func (r *race) run() error {
 		case <-r.ctx.Done():
 			return errDropped
 		case <-r.came:
+			r.seen, r.seenAll = r.progress()
 			late.Reset(r.patience(slowAfter))
 		case a := <-r.ended:
 			r.settled(a)
@@ -99,12 +100,13 @@ func (r *race) streaming() bool {
 	return r.running > 1 || r.running == 1 && !r.exchange
 }
 
-// patience is how long the sources may take, given how long one may that has it.
+// patience is how long the sources may take, given how long one may that has it:
+// in any case less than a reader waits, who is to hear of the next one's bytes.
 func (r *race) patience(usual time.Duration) time.Duration {
 	if r.leader != nil && r.tried[r.leader] && r.running == 1 {
-		return relayAfter
+		usual = relayAfter
 	}
-	return usual
+	return min(usual, r.supply.timeout/3)
 }
 
 // next asks one more source, or the exchange when there is none.
@@ -144,10 +146,7 @@ func (r *race) start(s *supplier, do func() error) {
 // hedge asks another when those that are being asked bring little. While they
 // bring much to others the job waits for its turn, but not for long.
 func (r *race) hedge() {
-	seen, all := r.bytes.Load(), int64(0)
-	for s := range r.tried {
-		all += s.received.Load()
-	}
+	seen, all := r.progress()
 	r.quiet++
 	if seen-r.seen >= minProgress {
 		r.quiet = 0
@@ -156,6 +155,15 @@ func (r *race) hedge() {
 		r.next()
 	}
 	r.seen, r.seenAll = seen, all
+}
+
+// progress is how many bytes have come for the job, and from its sources for
+// anybody.
+func (r *race) progress() (job, all int64) {
+	for s := range r.tried {
+		all += s.received.Load()
+	}
+	return r.bytes.Load(), all
 }
 
 // settled goes on after an attempt.
