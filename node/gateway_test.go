@@ -249,8 +249,9 @@ func TestTrickleIsLeftInTime(t *testing.T) {
 	root, data := shape{size: 11<<20 + 5, chunk: 1 << 20, links: 5, raw: true}.build(t, offlineContent(st).dag)
 	good := honest(t, st)
 	trickle := altered(func(w http.ResponseWriter, r *http.Request, body []byte) {
-		_, _ = w.Write(body[:len(body)*2/3])
-		for _, b := range body[len(body)*2/3:] {
+		first := min(1<<20+8<<10, len(body)) // a leaf, and what leads to it
+		_, _ = w.Write(body[:first])
+		for _, b := range body[first:] {
 			_ = http.NewResponseController(w).Flush()
 			select {
 			case <-r.Context().Done():
@@ -260,7 +261,7 @@ func TestTrickleIsLeftInTime(t *testing.T) {
 			}
 		}
 	})
-	n := behind(t, slowAfter+2*time.Second, serveGateway(t, trickle(good)), serveGateway(t, good))
+	n := behind(t, slowAfter-500*time.Millisecond, serveGateway(t, trickle(good)), serveGateway(t, good))
 	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("read %d bytes, %v", len(got), err)
 	}
