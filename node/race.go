@@ -220,11 +220,12 @@ func (r *race) waiting() bool {
 // ask asks the node's own exchange, and when that brings nothing for a while
 // also in a session of its own: in Bitswap, who gives up takes along what others
 // of the same session want just then. So what may be given up for a reader has
-// a session of its own from the beginning.
+// a session of its own from the beginning. When a reader has come for it after
+// all, it is asked in the readers' session too, which knows already who has it.
 func (r *race) ask() error {
-	from := r.trail.getter()
+	from, hurried := r.trail.getter, (<-chan struct{})(nil)
 	if r.idle {
-		from = r.supply.session(r.ctx)
+		from, hurried = func() ipld.NodeGetter { return r.supply.session(r.ctx) }, r.urgent
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
@@ -240,7 +241,7 @@ func (r *race) ask() error {
 			}
 		}()
 	}
-	start(from)
+	start(from())
 	before, wait := came.Load(), min(askAnewAfter, r.supply.timeout/3)
 	for late := time.NewTimer(wait); ; late.Reset(wait) {
 		select {
@@ -250,6 +251,9 @@ func (r *race) ask() error {
 			}
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-hurried:
+			hurried = nil
+			start(r.trail.getter())
 		case <-late.C:
 			if now := came.Load(); now != before {
 				before = now
