@@ -44,6 +44,7 @@ func (f *file) readAhead(l run, until int64) {
 	case !begun || l.start < w.from || l.start > w.to:
 		f.retrieve().reset()
 		*w = window{from: l.start, to: l.end, at: l.start}
+		f.askNodes(l.start, max(until, f.begin.To))
 		if l != f.leaf.run {
 			w.to = l.start
 		}
@@ -51,7 +52,7 @@ func (f *file) readAhead(l run, until int64) {
 			w.to = l.end
 			return
 		}
-	case w.to-l.start > w.size/2:
+	case w.to-l.start > max(w.size, min(until-l.start, f.maxWindow()))/2:
 		w.at = l.start
 		return
 	}
@@ -79,6 +80,22 @@ func direct(parts []batch) []batch {
 		parts[i].direct = i < maxStreams
 	}
 	return parts
+}
+
+// askNodes asks for the nodes below the root that are on the way to [from, to).
+// They come before the leaves, which are not known without them: from who sends
+// single blocks, in the order in which they were asked for, they would come after
+// those that are, and nothing would be under way meanwhile.
+func (f *file) askNodes(from, to int64) {
+	b := batch{direct: true}
+	start := int64(0)
+	for _, s := range f.root.segments {
+		if _, known := f.content.pages.get(s.cid); s.kind == subtree && start < to && s.end > from && !known && !f.content.disk.here(s.cid) && len(b.wanted) < maxAsk {
+			b.wanted = append(b.wanted, wanted{s.cid, place{start: start, end: s.end}})
+		}
+		start = s.end
+	}
+	f.retrieve().ask(b)
 }
 
 // count tells that all of the file is read here, until it is closed.

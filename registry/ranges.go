@@ -16,7 +16,11 @@ func expecting(r *http.Request) context.Context {
 	if r.Method == http.MethodHead {
 		return image.First{To: 1}.In(r.Context())
 	}
-	ranges := parseRanges(r.Header.Get("Range"))
+	header := r.Header.Get("Range")
+	if header == "" {
+		return image.First{To: maxOffset}.In(r.Context())
+	}
+	ranges := parseRanges(header)
 	if len(ranges) == 0 {
 		return r.Context()
 	}

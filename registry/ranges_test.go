@@ -12,7 +12,7 @@ func TestExpecting(t *testing.T) {
 	for header, want := range map[string]image.First{
 		"bytes=0-1": {From: 0, To: 2}, "bytes=100-199, 5-6,9-": {From: 100, To: 200, Then: []image.Range{{From: 5, To: 7}, {From: 9, To: maxOffset}}}, "bytes=1-1,-5,7-8": {From: 1, To: 2},
 		"bytes= 7-": {From: 7, To: maxOffset},
-		"":          {}, "bytes=-5": {}, "bytes=9-3": {}, "bytes=a-b": {}, "lines=0-1": {}, "bytes=99999999999999999999-": {}, "bytes=0-9223372036854775807": {},
+		"":          {To: maxOffset}, "bytes=-5": {}, "bytes=9-3": {}, "bytes=a-b": {}, "lines=0-1": {}, "bytes=99999999999999999999-": {}, "bytes=0-9223372036854775807": {},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
 		r.Header.Set("Range", header)
