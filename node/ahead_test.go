@@ -122,3 +122,38 @@ func TestReaderOfAPrefetchAsksForItself(t *testing.T) {
 		<-ended
 	})
 }
+
+// A session outlives its last reader for a while, and no longer.
+func TestSessionOfOneReaderAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := offlineContent(memoryStore(t))
+		root, _ := shape{size: 100, chunk: 1 << 20, links: 5, raw: true}.build(t, c.dag)
+		session := c.supply.session
+		var sessions []context.Context
+		c.supply.session = func(ctx context.Context) ipld.NodeGetter {
+			sessions = append(sessions, ctx)
+			return session(ctx)
+		}
+		read := func() {
+			l := &loader{content: c, ctx: t.Context(), op: "read", path: image.Path{Root: root}}
+			defer l.close()
+			if _, err := l.node(root); err != nil {
+				t.Fatal(err)
+			}
+		}
+		read()
+		<-time.After(linger / 2)
+		read()
+		if len(sessions) != 1 || sessions[0].Err() != nil {
+			t.Fatalf("%d sessions, error %v; want one that goes on", len(sessions), sessions[0].Err())
+		}
+		<-time.After(2 * linger)
+		if sessions[0].Err() == nil {
+			t.Error("the session goes on without readers")
+		}
+		read()
+		if len(sessions) != 2 {
+			t.Errorf("%d sessions; want a second after the first has ended", len(sessions))
+		}
+	})
+}

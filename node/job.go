@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -137,7 +139,8 @@ func (j *job) fail(err error) {
 	j.end(err)
 }
 
-// left returns what somebody needs and has not come.
+// left returns what somebody needs and has not come, in its order in the file:
+// who sends single blocks sends them in the order in which they are asked for.
 func (j *job) left() []wanted {
 	j.supply.mu.Lock()
 	defer j.supply.mu.Unlock()
@@ -147,6 +150,7 @@ func (j *job) left() []wanted {
 			left = append(left, f.wanted)
 		}
 	}
+	slices.SortFunc(left, func(a, b wanted) int { return cmp.Compare(a.start, b.start) })
 	return left
 }
 

@@ -37,19 +37,20 @@ func (f *file) readAhead(l run, until int64) {
 	if until == notAhead || f.isPlanned(l) {
 		return
 	}
-	w := &f.window
+	w, nodes := &f.window, []batch(nil)
 	switch begun := w.to > 0; {
 	case begun && l.start == w.at:
 		return
 	case !begun || l.start < w.from || l.start > w.to:
 		f.retrieve().reset()
 		*w = window{from: l.start, to: l.end, at: l.start}
-		f.askNodes(l.start, max(until, f.begin.To))
 		if l != f.leaf.run {
 			w.to = l.start
 		}
+		nodes = f.nodes(l.start, max(until, f.begin.To))
 		if until <= l.end && (l.start > 0 || until > 0) {
 			w.to = l.end
+			f.retrieve().ask(nodes...)
 			return
 		}
 	case w.to-l.start > max(w.size, min(until-l.start, f.maxWindow()))/2:
@@ -66,7 +67,7 @@ func (f *file) readAhead(l run, until int64) {
 	if until > 0 && f.ofRange() {
 		parts = direct(parts)
 	}
-	f.retrieve().ask(parts...)
+	f.retrieve().ask(append(nodes, parts...)...)
 	w.to = to
 	f.count()
 }
@@ -82,20 +83,32 @@ func direct(parts []batch) []batch {
 	return parts
 }
 
-// askNodes asks for the nodes below the root that are on the way to [from, to).
-// They come before the leaves, which are not known without them: from who sends
-// single blocks, in the order in which they were asked for, they would come after
-// those that are, and nothing would be under way meanwhile.
-func (f *file) askNodes(from, to int64) {
-	b := batch{direct: true}
+// nodes returns the nodes below the root that are on the way to [from, to) and
+// not known, to be asked for before leaves. From who sends single blocks, in the
+// order in which they were asked for, they would come after the leaves that are
+// known, and nothing would be under way meanwhile.
+func (f *file) nodes(from, to int64) []batch {
+	var unknown []wanted
 	start := int64(0)
 	for _, s := range f.root.segments {
-		if _, known := f.content.pages.get(s.cid); s.kind == subtree && start < to && s.end > from && !known && !f.content.disk.here(s.cid) && len(b.wanted) < maxAsk {
-			b.wanted = append(b.wanted, wanted{s.cid, place{start: start, end: s.end}})
+		if start < to && s.end > from && f.unknown(s) && len(unknown) < maxAsk {
+			unknown = append(unknown, wanted{s.cid, place{start: start, end: s.end}})
 		}
 		start = s.end
 	}
-	f.retrieve().ask(b)
+	if len(unknown) == 0 {
+		return nil
+	}
+	return []batch{{wanted: unknown, direct: true}}
+}
+
+// unknown reports whether s leads to a node that has not come.
+func (f *file) unknown(s segment) bool {
+	if s.kind != subtree || f.content.disk.here(s.cid) {
+		return false
+	}
+	_, known := f.content.pages.get(s.cid)
+	return !known
 }
 
 // count tells that all of the file is read here, until it is closed.

@@ -18,19 +18,24 @@ const (
 	maxNotes = 64
 	// doubt is how long a source that failed for a DAG is asked after others.
 	doubt = 10 * time.Second
+	// linger is how long the session of a DAG outlives its last reader: a client
+	// asks for one part of an image after the other, and a new session has to
+	// find out again who has it.
+	linger = time.Second
 )
 
 // trail is what all readers of one DAG share: who had some of it and who did
-// not, and while there are readers the session of the node's exchange. It is
-// safe for concurrent use.
+// not, and the session of the node's exchange, while there are readers and for
+// linger after. It is safe for concurrent use.
 type trail struct {
 	supply *supply
 	dag    cid.Cid
 
 	mu      sync.Mutex
 	readers int
-	ctx     context.Context // while there are readers
+	ctx     context.Context // of the session
 	cancel  context.CancelFunc
+	left    *time.Timer // nil, or it ends the session that no reader has
 	state   *boxoretrieval.State
 	session ipld.NodeGetter
 	notes   map[*supplier]note
@@ -54,7 +59,7 @@ func (s *supply) follow(dag cid.Cid) *trail {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.readers++; t.readers == 1 {
+	if t.readers++; t.readers == 1 && (t.left == nil || !t.left.Stop()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		t.ctx, t.state = boxoretrieval.ContextWithState(ctx)
 		t.cancel, t.session = cancel, nil
@@ -62,12 +67,12 @@ func (s *supply) follow(dag cid.Cid) *trail {
 	return t
 }
 
-// leave ends the session with the last reader.
+// leave ends the session a while after the last reader left.
 func (t *trail) leave() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.readers--; t.readers == 0 {
-		t.cancel()
+		t.left = time.AfterFunc(linger, t.cancel)
 	}
 }
 
