@@ -1,0 +1,174 @@
+package pin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+// maxPulled bounds the images that wait to be kept.
+const maxPulled = 1024
+
+// keepPulled keeps the images whose pull seems to be over, and returns when the
+// next may be.
+func (k *Keeper) keepPulled(ctx context.Context) time.Duration {
+	next := lookEvery
+	var over []*pull
+	k.mu.Lock()
+	for id, p := range k.pulled {
+		if left := quiet - time.Since(p.last); left > 0 {
+			next = min(next, left)
+			continue
+		}
+		over = append(over, p)
+		delete(k.pulled, id)
+	}
+	k.mu.Unlock()
+	for _, p := range over {
+		k.warn(ctx, "keep what was pulled", k.keepPull(ctx, p))
+	}
+	return next
+}
+
+func (k *Keeper) keepPull(ctx context.Context, p *pull) error {
+	i, err := k.ledger.Get(ctx, p.path)
+	if err != nil {
+		return err
+	}
+	covered := i != nil && (i.State == Incomplete || !slices.ContainsFunc(p.manifests, func(d digest.Digest) bool { return !slices.Contains(i.Has, d) }))
+	if covered {
+		return k.touch(ctx, p)
+	}
+	if !k.options.OnPull {
+		return nil
+	}
+	r := Request{Path: p.path, Manifests: p.manifests, Pulled: true}
+	if i != nil && i.Explicit {
+		return k.touch(ctx, p) // the rest of it was not asked for
+	}
+	_, err = k.Add(ctx, r, nil)
+	return err
+}
+
+// touch notes when an image was pulled.
+func (k *Keeper) touch(ctx context.Context, p *pull) error {
+	end, err := k.claim(ctx, idOf(p.path), false)
+	if err != nil {
+		return err
+	}
+	defer end()
+	i, err := k.ledger.Get(ctx, p.path)
+	if err != nil || i == nil {
+		return err
+	}
+	i.Pulled = p.last.UTC()
+	return k.ledger.Update(ctx, i)
+}
+
+// expire lets go of the images that were pulled too long ago, and of those that
+// are over the quota.
+func (k *Keeper) expire(ctx context.Context) error {
+	if k.options.Retain <= 0 && k.options.Quota <= 0 {
+		return nil
+	}
+	evictable, err := k.evictable(ctx)
+	if err != nil {
+		return err
+	}
+	for len(evictable) > 0 && k.options.Retain > 0 && time.Since(evictable[0].Pulled) > k.options.Retain {
+		if err := k.evict(ctx, evictable[0], "it was not pulled for longer than pin.retain"); err != nil {
+			return err
+		}
+		evictable = evictable[1:]
+	}
+	for k.options.Quota > 0 && len(evictable) > 0 {
+		size, err := k.ledger.Size(ctx)
+		if err != nil || size <= k.options.Quota {
+			return err
+		}
+		if err := k.evict(ctx, evictable[0], "the images take more than pin.quota"); err != nil {
+			return err
+		}
+		evictable = evictable[1:]
+	}
+	return nil
+}
+
+// evictable are the images that were pulled, the least recent first, with no
+// more of each than who lets go of it wants to know.
+func (k *Keeper) evictable(ctx context.Context) ([]*Image, error) {
+	var all []*Image
+	for i, err := range k.ledger.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if !i.Explicit {
+			all = append(all, &Image{Root: i.Root, Rest: i.Rest, Name: i.Name, Size: i.Size, Pulled: i.Pulled})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Image) int { return a.Pulled.Compare(b.Pulled) })
+	return all, nil
+}
+
+func (k *Keeper) evict(ctx context.Context, i *Image, why string) error {
+	k.options.Log.Info("letting go of an image", "image", i.Name, "bytes", i.Size, "why", why)
+	err := k.Remove(ctx, i.Path())
+	if image.ClassOf(err) == image.NotFound {
+		return nil
+	}
+	return err
+}
+
+// makeRoom collects garbage while the disk is fuller than it should be, and lets
+// go of what was pulled if that is not enough.
+func (k *Keeper) makeRoom(ctx context.Context) error {
+	full, err := k.isFull(ctx)
+	if err != nil || !full {
+		return err
+	}
+	if err := k.collectLogged(ctx); err != nil {
+		return err
+	}
+	evictable, err := k.evictable(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range evictable {
+		if full, err = k.isFull(ctx); err != nil || !full {
+			return err
+		}
+		if err := k.evict(ctx, i, "the disk is full"); err != nil {
+			return err
+		}
+		if err := k.collectLogged(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) isFull(ctx context.Context) (bool, error) {
+	if k.options.Watermark <= 0 {
+		return false, nil
+	}
+	u, err := k.blocks.Usage(ctx)
+	if err != nil || u.Total == 0 {
+		return false, err
+	}
+	return (u.Total-u.Free)*100 > u.Total*uint64(k.options.Watermark), nil
+}
+
+func (k *Keeper) collectLogged(ctx context.Context) error {
+	began := time.Now()
+	freed, err := k.Collect(ctx, false)
+	if err != nil {
+		return fmt.Errorf("collect garbage: %w", err)
+	}
+	k.options.Log.Info("collected garbage", "blocks", freed.Blocks, "bytes", freed.Bytes, "kept", freed.Kept, "took", time.Since(began))
+	return nil
+}
