@@ -30,22 +30,13 @@ func (c *cli) swarmPeersVerb() *cobra.Command {
 	}
 	asJSON := jsonFlag(cmd)
 	config.Define(cmd.Flags(), "swarm")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, log, err := c.settings(cmd)
-		if err != nil {
-			return err
-		}
-		n, err := c.daemon(cmd, s, log)
-		if err != nil {
-			return err
-		}
-		defer c.close(n)
+	cmd.RunE = c.onDaemon(func(cmd *cobra.Command, n *node.Node, _ []string) error {
 		peers, err := n.Peers(cmd.Context())
 		if err != nil {
 			return err
 		}
 		return c.result(*asJSON, append([]node.Peer{}, peers...), func(w io.Writer) error { return peerLines(w, peers) })
-	}
+	})
 	return cmd
 }
 
@@ -66,7 +57,21 @@ func (c *cli) swarmConnectVerb() *cobra.Command {
 	}
 	asJSON := jsonFlag(cmd)
 	config.Define(cmd.Flags(), "swarm")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = c.onDaemon(func(cmd *cobra.Command, n *node.Node, args []string) error {
+		if err := n.Connect(cmd.Context(), args[0]); err != nil {
+			return err
+		}
+		return c.result(*asJSON, map[string]string{"connected": args[0]}, func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, "connected", args[0])
+			return err
+		})
+	})
+	return cmd
+}
+
+// onDaemon runs do with the node that runs already.
+func (c *cli) onDaemon(do func(cmd *cobra.Command, n *node.Node, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
 		s, log, err := c.settings(cmd)
 		if err != nil {
 			return err
@@ -76,15 +81,8 @@ func (c *cli) swarmConnectVerb() *cobra.Command {
 			return err
 		}
 		defer c.close(n)
-		if err := n.Connect(cmd.Context(), args[0]); err != nil {
-			return err
-		}
-		return c.result(*asJSON, map[string]string{"connected": args[0]}, func(w io.Writer) error {
-			_, err := fmt.Fprintln(w, "connected", args[0])
-			return err
-		})
+		return do(cmd, n, args)
 	}
-	return cmd
 }
 
 // daemon returns the node that runs already; these verbs make no sense without.
