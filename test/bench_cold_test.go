@@ -49,21 +49,21 @@ func BenchmarkCold(b *testing.B) {
 	}
 }
 
-// chosen returns the routes that were asked for, and those that they are
-// compared with.
+// chosen returns the routes that were asked for, those that they are compared
+// with, and the first, by which all are told.
 func chosen(b *testing.B, all []*route) []*route {
 	match, err := regexp.Compile(*onlyRoutes)
 	if err != nil {
 		b.Fatal(err)
 	}
-	wanted := map[string]bool{}
+	wanted := map[string]bool{all[0].short: true}
 	for _, r := range all {
 		if match.MatchString(r.short) {
 			wanted[r.short], wanted[r.against] = true, true
 		}
 	}
 	some := slices.DeleteFunc(all, func(r *route) bool { return !wanted[r.short] })
-	if len(some) == 0 {
+	if len(some) == 1 && !match.MatchString(some[0].short) {
 		b.Fatalf("there is no way whose short name matches %s", *onlyRoutes)
 	}
 	return some
