@@ -94,8 +94,12 @@ func composers(t *testing.T) map[string]composer {
 			return combined(compose("up", "--abort-on-container-exit"))
 		},
 		"nerdctl compose": func(t *testing.T, image string) (string, error) {
-			cmd := c.nerdctl(t, namespaceOf(t), "compose", "--project-name", "deploy", "--file", composeFile(t, image), "up", "--quiet-pull")
-			return combined(cmd)
+			file, namespace := composeFile(t, image), namespaceOf(t)
+			compose := func(args ...string) *exec.Cmd {
+				return c.nerdctlWithin(context.Background(), namespace, append([]string{"compose", "--project-name", "deploy", "--file", file}, args...)...)
+			}
+			t.Cleanup(func() { must(t, compose("down")) }) // a container that has ended still has its shim
+			return combined(compose("up", "--quiet-pull"))
 		},
 	}
 }

@@ -94,7 +94,12 @@ func (c *containerd) ctr(t testing.TB, namespace string, args ...string) *exec.C
 }
 
 func (c *containerd) nerdctl(t testing.TB, namespace string, args ...string) *exec.Cmd {
-	return command(t.Context(), tool("nerdctl"), append([]string{
+	return c.nerdctlWithin(t.Context(), namespace, args...)
+}
+
+// nerdctlWithin is nerdctl with a context of its own, as what cleans up needs.
+func (c *containerd) nerdctlWithin(ctx context.Context, namespace string, args ...string) *exec.Cmd {
+	return command(ctx, tool("nerdctl"), append([]string{
 		"--address", c.address, "--namespace", namespace, "--data-root", filepath.Join(c.dir, "nerdctl"),
 		"--cgroup-manager", "cgroupfs", "--hosts-dir", filepath.Join(c.dir, "hosts"), "--insecure-registry",
 	}, args...)...)

@@ -81,7 +81,7 @@ func TestALazyContainerSurvives(t *testing.T) {
 	l := &lazyContainer{t, c, namespaceOf(t)}
 	must(t, c.nerdctl(t, l.namespace, "--snapshotter=stargz", "run", "-d", "--name=lazy", "--net=host", "--entrypoint=sleep", "--quiet", d.name(cid), "infinity"))
 	t.Cleanup(func() {
-		if err := command(context.Background(), tool("nerdctl"), "--address", c.address, "--namespace", l.namespace, "--data-root", filepath.Join(c.dir, "nerdctl"), "rm", "-f", "lazy").Run(); err != nil {
+		if err := c.nerdctlWithin(context.Background(), l.namespace, "rm", "-f", "lazy").Run(); err != nil {
 			t.Error(err)
 		}
 	})
