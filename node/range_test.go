@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -148,7 +147,7 @@ func TestARangeThatIsGivenUp(t *testing.T) {
 		{{From: 15 << 20, To: 15<<20 + 5}, {From: 21<<20 - 4, To: 21<<20 + 5}, {From: 30<<20 - 4, To: 30<<20 + 5}}, // the first is not held
 	} {
 		over := (len(ranges) + 1) / 2
-		idle := runtime.NumGoroutine()
+		idle := goroutines("\ngoroutine ")
 		asked, left := g.count(g.asked, root), g.count(g.left, root)
 		held := g.hold(root)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -160,7 +159,7 @@ func TestARangeThatIsGivenUp(t *testing.T) {
 			t.Errorf("the reader ended with %v", err)
 		}
 		eventually(t, "the gateway is left", func() bool { return g.count(g.left, root) == left+over })
-		eventually(t, "nothing goes on", func() bool { return runtime.NumGoroutine() <= idle })
+		eventually(t, "nothing goes on", func() bool { return goroutines("\ngoroutine ") <= idle })
 		close(held)
 		r := ranges[len(ranges)-1]
 		if got := readRange(t, n, path, r.From, r.To); !bytes.Equal(got, all[0][r.From:r.To]) {
