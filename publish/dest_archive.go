@@ -17,9 +17,11 @@ import (
 // tarFile is a tar archive that is being written, one entry after the other
 // though several bring them.
 type tarFile struct {
-	mu   sync.Mutex
 	file *newFile
-	tar  *tar.Writer
+
+	mu     sync.Mutex
+	tar    *tar.Writer
+	broken error // why an entry is not whole, so that no other can follow it
 }
 
 func createTar(where location) (*tarFile, error) {
@@ -30,11 +32,21 @@ func createTar(where location) (*tarFile, error) {
 	return &tarFile{file: f, tar: tar.NewWriter(f)}, nil
 }
 
-// add writes a file. All of its header but the name and size is the same on
-// every machine and day.
+// add writes a file. After one that failed it fails for the same reason, and not
+// for what the archive has become by it: those who wait for their turn can be
+// the first whose error is seen.
 func (t *tarFile) add(name string, size int64, r io.Reader) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.broken == nil {
+		t.broken = t.write(name, size, r)
+	}
+	return t.broken
+}
+
+// write writes an entry. All of its header but the name and size is the same on
+// every machine and day.
+func (t *tarFile) write(name string, size int64, r io.Reader) error {
 	if err := t.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644}); err != nil {
 		return err
 	}

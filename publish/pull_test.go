@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/klauspost/compress/zstd"
@@ -288,6 +289,26 @@ func TestPullThatFailsLeavesNoHalf(t *testing.T) {
 		}
 		mustPull(t, s.resolver(), ref, "oci:"+dir, publish.PullOptions{})
 	})
+}
+
+// TestAnArchiveFailsForOneReason: who writes an archive after a blob that broke
+// off, which is whoever waited for that one, is told what broke it off.
+func TestAnArchiveFailsForOneReason(t *testing.T) {
+	for _, form := range []string{"oci-archive:", "docker-archive:"} {
+		dest, err := publish.OpenDestination(t.Context(), form+filepath.Join(t.TempDir(), "a.tar"), publish.DestinationOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		why := &image.Error{Class: image.Unavailable, Op: "read", Err: errors.New("the peer has gone")}
+		broken := io.MultiReader(strings.NewReader("a l"), iotest.ErrReader(why))
+		for _, r := range []io.Reader{broken, strings.NewReader("a layer")} {
+			desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromString("a layer"), Size: 7}
+			wantClass(t, dest.Put(t.Context(), desc, r), image.Unavailable, "the peer has gone")
+		}
+		if err := dest.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestArchivesAreTheSameEveryDay: no time, owner or mode gets into them.
