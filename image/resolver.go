@@ -9,7 +9,6 @@ import (
 	"github.com/ipfs/go-datastore"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/singleflight"
 )
 
 // keptImages is how many resolved images are kept. With maxDescriptors it
@@ -20,10 +19,10 @@ const keptImages = 128
 // may be called side by side. All their errors that are not the context's or
 // the Source's own are of a [Class].
 type Resolver struct {
-	source   Source
-	verdicts *verdicts
-	images   *lru.Cache[Path, *resolved]
-	running  singleflight.Group
+	source    Source
+	verdicts  *verdicts
+	images    *lru.Cache[Path, *resolved]
+	resolving shared[Path, *resolved]
 }
 
 // ResolverOptions are the optional parts of a Resolver.
@@ -106,14 +105,14 @@ func (r *Resolver) Knows(p Path, dgst digest.Digest) bool {
 	return ok
 }
 
-// resolve opens the root of an image once, however many ask. A caller that
-// gives up leaves the others their answer; the Source bounds the work.
+// resolve opens the root of an image once, however many ask, and as long as one
+// of them waits for it.
 func (r *Resolver) resolve(ctx context.Context, p Path) (*resolved, error) {
 	if im, ok := r.images.Get(p); ok {
 		return im, nil
 	}
-	done := r.running.DoChan(p.String(), func() (any, error) {
-		form, err := recognise(context.WithoutCancel(ctx), r.source, p)
+	return r.resolving.do(ctx, p, func(ctx context.Context) (*resolved, error) {
+		form, err := recognise(ctx, r.source, p)
 		if err != nil {
 			return nil, err
 		}
@@ -121,13 +120,4 @@ func (r *Resolver) resolve(ctx context.Context, p Path) (*resolved, error) {
 		r.images.Add(p, im)
 		return im, nil
 	})
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case res := <-done:
-		if res.Err != nil {
-			return nil, res.Err
-		}
-		return res.Val.(*resolved), nil
-	}
 }

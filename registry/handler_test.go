@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -392,28 +393,42 @@ func TestHeadIsBounded(t *testing.T) {
 	<-images.stopped
 }
 
+// absent is a Source whose files never come; it counts who opens one.
+type absent struct{ begun, open atomic.Int32 }
+
+func (s *absent) Open(ctx context.Context, _ image.Path) (image.File, error) {
+	s.begun.Add(1)
+	s.open.Add(1)
+	defer s.open.Add(-1)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// What was begun for a client, the finding of its image included, ends when it
+// goes away.
 func TestACancelledClientStopsItsWork(t *testing.T) {
-	images := &waiting{asked: make(chan struct{}), stopped: make(chan struct{})}
-	w := start(t, func(image.Source) registry.Images { return images })
-	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, "GET", w.path("blobs/%s", digest.FromBytes(layer)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := make(chan error, 1)
-	go func() {
-		_, err := http.DefaultClient.Do(req)
-		gone <- err
-	}()
-	<-images.asked
-	cancel()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	select {
-	case <-images.stopped:
-	case <-time.After(10 * time.Second):
-		t.Error("the work goes on without its client")
+	for _, what := range []string{"manifests/latest", "manifests/" + digest.FromBytes(layer).String(), "blobs/" + digest.FromBytes(layer).String(), "tags/list"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			source := &absent{}
+			w := start(t, func(image.Source) registry.Images { return plain(source) })
+			ctx, cancel := context.WithCancel(t.Context())
+			req, err := http.NewRequestWithContext(ctx, "GET", w.path("%s", what), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gone := make(chan error, 1)
+			go func() {
+				_, err := http.DefaultClient.Do(req)
+				gone <- err
+			}()
+			eventually(t, func() bool { return source.begun.Load() > 0 }, "the image to be looked for")
+			cancel()
+			if err := <-gone; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			eventually(t, func() bool { return source.open.Load() == 0 }, "the work to end without its client")
+		})
 	}
 }
 
