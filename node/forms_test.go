@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/go-cid"
@@ -210,4 +211,53 @@ func BenchmarkLayer(b *testing.B) {
 			}
 		})
 	}
+}
+
+// An image that can't be had is one failure, whichever of the files that are
+// asked for along with its root are not there either.
+func TestAnAbsentImageIsOneFailure(t *testing.T) {
+	all, blobs := memoryStore(t), imagetest.Blobs{}
+	desc := blobs.Image("amd64", []byte("x"))
+	root := blobs.Layout(adder{t, offlineContent(all)}, nil, desc)
+	manifest := "blobs/sha256/" + desc.Digest.Encoded()
+	for _, missing := range [][]string{{""}, {ocispec.ImageLayoutFile}, {ocispec.ImageIndexFile}, {ocispec.ImageLayoutFile, ocispec.ImageIndexFile}, {manifest}} {
+		here := without(t, all, root, missing)
+		for how, c := range map[string]*content{"no answer": contentOn(here, newPeer(memoryStore(t)), 100*time.Millisecond), "offline": offlineContent(here)} {
+			t.Run(fmt.Sprint(how, missing), func(t *testing.T) {
+				if _, err := newResolver(c).Manifest(t.Context(), image.Path{Root: root}, "latest"); image.ClassOf(err) != image.Unavailable {
+					t.Errorf("%v; want the class Unavailable", err)
+				}
+				followed := c.supply.follow(root)
+				eventually(t, "all else that was asked for has ended", func() bool {
+					followed.mu.Lock()
+					defer followed.mu.Unlock()
+					return followed.readers == 1
+				})
+				if got := c.unavailable.Load(); got != 1 {
+					t.Errorf("%d failures are counted", got)
+				}
+			})
+		}
+	}
+}
+
+// without is a store without some of what is below root.
+func without(t *testing.T, all *store, root cid.Cid, names []string) *store {
+	t.Helper()
+	here := copyOf(t, all)
+	for _, name := range names {
+		c := root
+		if name != "" {
+			f, err := offlineContent(all).Open(t.Context(), image.Path{Root: root, Rest: name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c = f.CID()
+			_ = f.Close()
+		}
+		if err := here.DeleteBlock(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return here
 }

@@ -39,7 +39,7 @@ func registerMetrics(n *Node) (unregister func(), err error) {
 		node:     n,
 		size:     prometheus.NewDesc("ipfs_registry_blockstore_bytes", "Bytes that the node's repository takes on the disk, at most 30 s old.", nil, nil),
 		peers:    prometheus.NewDesc("ipfs_registry_swarm_peers", "Connections to peers.", nil, nil),
-		failures: prometheus.NewDesc("ipfs_registry_retrieval_failures_total", "Blocks that were needed and that nobody delivered in time.", nil, nil),
+		failures: prometheus.NewDesc("ipfs_registry_retrieval_failures_total", "Blocks that were needed and that nobody delivered in time; those of an image's root and of what comes along with it are one.", nil, nil),
 		damaged:  prometheus.NewDesc("ipfs_registry_damaged_blocks_total", "Blocks on the disk whose bytes turned out not to be those of their CIDs.", nil, nil),
 	}
 	if err := n.options.Metrics.Register(c); err != nil {
