@@ -166,7 +166,7 @@ func (w *walk) manifest(ctx context.Context, desc ocispec.Descriptor) error {
 	}
 	w.seen[desc.Digest] = true
 	before := len(w.closure.Manifests)
-	for _, child := range doc.manifest.children() {
+	for _, child := range doc.manifest.Children() {
 		if err := w.child(ctx, child); err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func (w *walk) manifest(ctx context.Context, desc ocispec.Descriptor) error {
 func (w *walk) picky() bool { return len(w.selection.Platforms)+len(w.selection.Manifests) > 0 }
 
 func (w *walk) child(ctx context.Context, desc ocispec.Descriptor) error {
-	if isManifest(desc.MediaType) {
+	if IsManifest(desc.MediaType) {
 		err := w.manifest(ctx, desc)
 		if ClassOf(err) == NotFound {
 			w.seen[desc.Digest] = true // a platform that was left out
@@ -310,7 +310,7 @@ func (w *walk) whole() bool {
 	im.table.mu.Lock()
 	defer im.table.mu.Unlock()
 	for dgst, p := range im.table.places {
-		if isManifest(p.mediaType) && (p.at.path.Root != im.path.Root && p.at.made == nil || !w.seen[dgst]) {
+		if IsManifest(p.mediaType) && (p.at.path.Root != im.path.Root && p.at.made == nil || !w.seen[dgst]) {
 			return false
 		}
 	}

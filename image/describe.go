@@ -79,7 +79,7 @@ func (im *resolved) measure(ctx context.Context, doc *document, d *Description, 
 }
 
 func (im *resolved) measureManifest(ctx context.Context, doc *document, d *Description, seen map[digest.Digest]bool) error {
-	for _, blob := range doc.manifest.children() {
+	for _, blob := range doc.manifest.Children() {
 		if !seen[blob.Digest] {
 			seen[blob.Digest] = true
 			d.Size += blob.Size
@@ -109,7 +109,7 @@ func (im *resolved) platform(ctx context.Context, config digest.Digest) (ocispec
 		return img.Platform, err
 	}
 	defer c.Close()
-	if c.Size() > maxManifest {
+	if c.Size() > MaxManifest {
 		return img.Platform, im.fail(NotImage, config, errTooLarge)
 	}
 	if err := json.NewDecoder(c).Decode(&img); err != nil {

@@ -129,7 +129,7 @@ func recogniseFile(ctx context.Context, source Source, f File, p Path) (form, er
 	if kind == tarArchive {
 		return openArchive(f, p)
 	}
-	if f.Size() > maxManifest || kind != jsonDocument {
+	if f.Size() > MaxManifest || kind != jsonDocument {
 		return nil, notImage(p, fmt.Errorf("it is %s of %d bytes", kind, f.Size()))
 	}
 	data := append(head, make([]byte, f.Size()-int64(len(head)))...)
@@ -176,7 +176,7 @@ func readSmall(ctx context.Context, source Source, at location) ([]byte, error) 
 		return nil, err
 	}
 	defer f.Close()
-	if f.Size() > maxManifest {
+	if f.Size() > MaxManifest {
 		return nil, errTooLarge
 	}
 	data := make([]byte, f.Size())

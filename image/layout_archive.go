@@ -113,7 +113,7 @@ func (t *tarball) read(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size > maxManifest {
+	if size > MaxManifest {
 		return nil, errTooLarge
 	}
 	data := make([]byte, size)

@@ -48,7 +48,7 @@ func describeManifest(data []byte) (ocispec.Descriptor, error) {
 	switch {
 	case below && m.Manifests != nil:
 		return desc, errors.New("it could be taken for a manifest and for an index")
-	case !isManifest(desc.MediaType):
+	case !IsManifest(desc.MediaType):
 		return desc, errors.New("it says that it is " + shorten(desc.MediaType) + ", which is neither a manifest nor an index")
 	case isIndex(desc.MediaType) == below:
 		return desc, errors.New("it does not have what its media type " + desc.MediaType + " says")

@@ -56,7 +56,7 @@ func parseDescriptorRoot(data []byte) (form, error) {
 	if err := checkDescriptor(l.desc); err != nil {
 		return nil, err
 	}
-	if !isManifest(l.desc.MediaType) {
+	if !IsManifest(l.desc.MediaType) {
 		return nil, fmt.Errorf("a descriptor of %q, which is neither a manifest nor an index", shorten(l.desc.MediaType))
 	}
 	if !slices.ContainsFunc(l.desc.URLs, func(u string) bool { return strings.HasPrefix(u, "ipfs://") }) {

@@ -37,7 +37,7 @@ func (l *staticRepository) tags() []string              { return l.listed }
 // locate prefers where a registry has manifests, for what is one.
 func (l *staticRepository) locate(desc ocispec.Descriptor) (location, error) {
 	dir := blobsDir
-	if isManifest(desc.MediaType) {
+	if IsManifest(desc.MediaType) {
 		dir = manifestsDir
 	}
 	return file(l.base.Join(dir, desc.Digest.String())), nil
@@ -125,7 +125,7 @@ func readTags(ctx context.Context, source Source, base Path) ([]string, error) {
 		return nil, fmt.Errorf("read the tags of %s: %w", base, err)
 	}
 	var list struct{ Tags []string }
-	if err := json.Unmarshal(data, &list); err != nil || len(list.Tags) > maxDescriptors {
+	if err := json.Unmarshal(data, &list); err != nil || len(list.Tags) > MaxDescriptors {
 		return nil, nil //nolint:nilerr // the script of ipfs-container-registry writes no JSON there
 	}
 	return slices.DeleteFunc(list.Tags, func(tag string) bool { return !IsTag(tag) }), nil

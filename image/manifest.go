@@ -10,10 +10,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// maxManifest is the size in bytes above which a manifest, an index or any
+// MaxManifest is the size in bytes above which a manifest, an index or any
 // other JSON document is refused, as the distribution spec suggests to
 // registries ("Pushing Manifests").
-const maxManifest = 4 << 20
+const MaxManifest = 4 << 20
 
 // The media types of Docker's image manifest, version 2, schema 2.
 const (
@@ -23,9 +23,9 @@ const (
 	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
-// manifest has the fields of an image manifest and of an index that matter for
+// Manifest has the fields of an image manifest and of an index that matter for
 // finding content: a document of either kind is read into it.
-type manifest struct {
+type Manifest struct {
 	MediaType    string               `json:"mediaType"`
 	ArtifactType string               `json:"artifactType"`
 	Config       *ocispec.Descriptor  `json:"config"`
@@ -40,8 +40,8 @@ type manifest struct {
 // errSchema1 refuses what Docker's tools have stopped to read as well.
 var errSchema1 = errors.New("it is a Docker manifest of schema 1, which says neither the size nor the type of a layer and is not served; make the image anew as schema 2 or OCI")
 
-func parseManifest(data []byte) (*manifest, error) {
-	m := &manifest{}
+func parseManifest(data []byte) (*Manifest, error) {
+	m := &Manifest{}
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("it is no JSON manifest: %w", err)
 	}
@@ -51,7 +51,7 @@ func parseManifest(data []byte) (*manifest, error) {
 	if m.Config == nil && m.Manifests == nil && m.Layers == nil && m.Blobs == nil {
 		return nil, errors.New("it has neither config and layers nor manifests")
 	}
-	for _, d := range m.children() {
+	for _, d := range m.Children() {
 		if err := checkDescriptor(d); err != nil {
 			return nil, err
 		}
@@ -59,12 +59,12 @@ func parseManifest(data []byte) (*manifest, error) {
 	return m, nil
 }
 
-// children are the descriptors below, manifests and blobs alike. The subject is
-// none of them: it is above.
-func (m *manifest) children() []ocispec.Descriptor { return append(m.blobs(), m.Manifests...) }
+// Children are the descriptors below, blobs first and then manifests. The
+// subject is none of them: it is above.
+func (m *Manifest) Children() []ocispec.Descriptor { return append(m.blobs(), m.Manifests...) }
 
 // blobs are the descriptors below that are no manifests.
-func (m *manifest) blobs() []ocispec.Descriptor {
+func (m *Manifest) blobs() []ocispec.Descriptor {
 	var all []ocispec.Descriptor
 	if m.Config != nil {
 		all = append(all, *m.Config)
@@ -74,7 +74,7 @@ func (m *manifest) blobs() []ocispec.Descriptor {
 }
 
 // mediaType is what the document says of itself, else what its descriptor says.
-func (m *manifest) mediaType(desc ocispec.Descriptor) string {
+func (m *Manifest) mediaType(desc ocispec.Descriptor) string {
 	switch {
 	case m.MediaType != "":
 		return m.MediaType
@@ -87,9 +87,9 @@ func (m *manifest) mediaType(desc ocispec.Descriptor) string {
 	}
 }
 
-// artifactType is the type by which referrers are filtered: OCI distribution
+// ReferrerType is the type by which referrers are filtered: OCI distribution
 // spec, "Listing Referrers".
-func (m *manifest) artifactType() string {
+func (m *Manifest) ReferrerType() string {
 	if m.ArtifactType != "" || m.Config == nil {
 		return m.ArtifactType
 	}
@@ -106,8 +106,8 @@ func checkDescriptor(d ocispec.Descriptor) error {
 	return nil
 }
 
-// isManifest reports whether content of the media type can have children.
-func isManifest(mediaType string) bool {
+// IsManifest reports whether content of the media type can have children.
+func IsManifest(mediaType string) bool {
 	switch mediaType {
 	case ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, dockerManifest, dockerIndex,
 		"application/vnd.oci.artifact.manifest.v1+json":

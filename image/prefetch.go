@@ -55,14 +55,14 @@ func (im *resolved) manifest(doc *document, f File) File {
 // ahead are the parts of the blobs of m that whoever reads m reads first. The
 // large come last: what layers are mounted by does not wait for the files in
 // them.
-func (im *resolved) ahead(m *manifest) []Part {
+func (im *resolved) ahead(m *Manifest) []Part {
 	parts := im.parts(m)
 	size := func(p Part) int64 { return max(p.To-p.From, maxSmall) }
 	slices.SortStableFunc(parts, func(a, b Part) int { return cmp.Compare(size(a), size(b)) })
 	return parts
 }
 
-func (im *resolved) parts(m *manifest) []Part {
+func (im *resolved) parts(m *Manifest) []Part {
 	var parts []Part
 	left := int64(maxAheadAll)
 	for _, desc := range m.blobs() {

@@ -38,7 +38,7 @@ type document struct {
 	desc     ocispec.Descriptor
 	c        cid.Cid
 	data     []byte
-	manifest *manifest
+	manifest *Manifest
 }
 
 // document reads the manifest with the digest.
@@ -51,10 +51,10 @@ func (im *resolved) document(ctx context.Context, dgst digest.Digest) (*document
 }
 
 func (im *resolved) readDocument(ctx context.Context, dgst digest.Digest, p place) (*document, error) {
-	if p.depth > maxDepth {
+	if p.depth > MaxDepth {
 		return nil, im.fail(NotImage, dgst, errTooDeep)
 	}
-	if p.size > maxManifest {
+	if p.size > MaxManifest {
 		return nil, im.tooLarge(dgst, p)
 	}
 	f, err := im.open(ctx, dgst, p)
@@ -76,7 +76,7 @@ func (im *resolved) readDocument(ctx context.Context, dgst digest.Digest, p plac
 }
 
 func (im *resolved) tooLarge(dgst digest.Digest, p place) error {
-	if isManifest(p.mediaType) {
+	if IsManifest(p.mediaType) {
 		return im.fail(NotImage, dgst, fmt.Errorf("a manifest of %d bytes: %w", p.size, errTooLarge))
 	}
 	return im.fail(NotFound, dgst, fmt.Errorf("it is a blob of %d bytes and no manifest", p.size))
@@ -202,7 +202,7 @@ func (im *resolved) referrersOf(ctx context.Context, dgst digest.Digest) ([]ocis
 			return nil, err
 		}
 		desc := doc.desc
-		desc.ArtifactType, desc.Annotations = doc.manifest.artifactType(), doc.manifest.Annotations
+		desc.ArtifactType, desc.Annotations = doc.manifest.ReferrerType(), doc.manifest.Annotations
 		list = append(list, desc)
 	}
 	return list, nil

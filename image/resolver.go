@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// keptImages is how many resolved images are kept. With maxDescriptors it
+// keptImages is how many resolved images are kept. With MaxDescriptors it
 // bounds the memory of the tables, about 200 bytes a descriptor.
 const keptImages = 128
 

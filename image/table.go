@@ -9,14 +9,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// The bounds on an image that is served, and so on one that is published.
 const (
-	// maxDepth is how many indexes may stand one below the other.
-	maxDepth = 8
-	// maxDescriptors is how many distinct digests an image may name.
-	maxDescriptors = 4096
+	// MaxDepth is how many indexes may stand one below the other.
+	MaxDepth = 8
+	// MaxDescriptors is how many distinct digests an image may name.
+	MaxDescriptors = 4096
 )
 
-var errTooDeep = fmt.Errorf("the image has an index nested deeper than %d levels", maxDepth)
+var errTooDeep = fmt.Errorf("the image has an index nested deeper than %d levels", MaxDepth)
 
 // place is where the bytes of a digest are and what is known of them.
 type place struct {
@@ -62,14 +63,14 @@ func (t *table) put(desc ocispec.Descriptor, p place) {
 	if _, ok := t.places[desc.Digest]; ok {
 		return
 	}
-	if len(t.places) >= maxDescriptors {
+	if len(t.places) >= MaxDescriptors {
 		t.full = true
 		return
 	}
 	t.places[desc.Digest] = p
 	switch {
-	case !isManifest(desc.MediaType):
-	case p.depth <= maxDepth:
+	case !IsManifest(desc.MediaType):
+	case p.depth <= MaxDepth:
 		t.unread = append(t.unread, desc.Digest)
 	default:
 		t.deep = true
@@ -77,8 +78,8 @@ func (t *table) put(desc ocispec.Descriptor, p place) {
 }
 
 // read notes that the manifest dgst, found at depth, has been read.
-func (t *table) read(f form, dgst digest.Digest, m *manifest, depth int) {
-	for _, child := range m.children() {
+func (t *table) read(f form, dgst digest.Digest, m *Manifest, depth int) {
+	for _, child := range m.Children() {
 		t.add(f, child, depth+1)
 	}
 	t.mu.Lock()
@@ -107,7 +108,7 @@ func (t *table) limits() error {
 	defer t.mu.Unlock()
 	switch {
 	case t.full:
-		return fmt.Errorf("the image names more than %d digests", maxDescriptors)
+		return fmt.Errorf("the image names more than %d digests", MaxDescriptors)
 	case t.deep:
 		return errTooDeep
 	}

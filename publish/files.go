@@ -67,7 +67,7 @@ func openBlob(f files, name string, desc ocispec.Descriptor, of string) (io.Read
 	return rc, nil
 }
 
-var errTooLarge = fmt.Errorf("it has more than %d bytes", maxManifest)
+var errTooLarge = fmt.Errorf("it has more than %d bytes", image.MaxManifest)
 
 // readFile reads a small file.
 func readFile(f files, name string) ([]byte, error) {
@@ -76,8 +76,8 @@ func readFile(f files, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer rc.Close()
-	if size > maxManifest {
+	if size > image.MaxManifest {
 		return nil, errTooLarge
 	}
-	return io.ReadAll(io.LimitReader(rc, maxManifest))
+	return io.ReadAll(io.LimitReader(rc, image.MaxManifest))
 }

@@ -95,7 +95,7 @@ func FuzzParseDocument(f *testing.F) {
 			t.Errorf("%s passes for both a manifest and an index", data)
 		}
 		if err == nil {
-			for _, child := range d.children() {
+			for _, child := range d.Children() {
 				if checkDescriptor(child) == nil && (child.Size < 0 || child.Digest.Validate() != nil) {
 					t.Errorf("%v passes", child)
 				}

@@ -158,7 +158,7 @@ func openImage(ctx context.Context, all Images, ref image.Reference) (*imageSour
 func (s *imageSource) Has(context.Context, ocispec.Descriptor) (bool, error) { return true, nil }
 
 func (s *imageSource) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	if isDocument(desc.MediaType) {
+	if image.IsManifest(desc.MediaType) {
 		return s.images.Manifest(ctx, s.path, desc.Digest.String())
 	}
 	return s.images.Blob(ctx, s.path, desc.Digest)

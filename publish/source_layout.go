@@ -63,8 +63,8 @@ func (s *layoutSource) load() error {
 	if err := s.readJSON(ocispec.ImageIndexFile, &index); err != nil {
 		return err
 	}
-	if len(index.Manifests) > maxDescriptors {
-		return s.noLayout(fmt.Errorf("its index.json has more than %d entries", maxDescriptors))
+	if len(index.Manifests) > image.MaxDescriptors {
+		return s.noLayout(fmt.Errorf("its index.json has more than %d entries", image.MaxDescriptors))
 	}
 	for _, desc := range index.Manifests {
 		if err := checkDescriptor(desc); err != nil {
@@ -96,7 +96,7 @@ func (s *layoutSource) loadReferrers() error {
 // subject returns the digest of the subject that a manifest has. What it can't
 // read it takes for a manifest without: whoever needs it will find out.
 func (s *layoutSource) subject(desc ocispec.Descriptor) (digest.Digest, error) {
-	if !isDocument(desc.MediaType) || desc.Size > maxManifest {
+	if !image.IsManifest(desc.MediaType) || desc.Size > image.MaxManifest {
 		return "", nil
 	}
 	data, err := readFile(s.files, blobPath(desc.Digest))

@@ -42,7 +42,7 @@ type survey struct {
 type manifest struct {
 	desc     ocispec.Descriptor
 	data     []byte
-	document *document
+	document *image.Manifest
 	// kept are the descriptors below that belong to the surveyed image.
 	kept []ocispec.Descriptor
 	// walked says that it and what is below it is in the survey.
@@ -69,15 +69,15 @@ func (s *survey) take(ctx context.Context, root ocispec.Descriptor) error {
 // need a digest that is part of what it is the digest of; walked ends it all
 // the same.
 func (s *survey) walk(ctx context.Context, desc ocispec.Descriptor, depth int) error {
-	if depth > maxDepth {
-		return s.refuse(desc, fmt.Errorf("it is an index nested deeper than %d levels", maxDepth))
+	if depth > image.MaxDepth {
+		return s.refuse(desc, fmt.Errorf("it is an index nested deeper than %d levels", image.MaxDepth))
 	}
 	m, err := s.document(ctx, desc)
 	if err != nil || m.walked {
 		return err
 	}
 	m.walked = true
-	if m.kept = m.document.children(); images.IsIndexType(desc.MediaType) {
+	if m.kept = m.document.Children(); images.IsIndexType(desc.MediaType) {
 		if m.kept, err = s.choose(ctx, m); err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (s *survey) below(ctx context.Context, m *manifest, child ocispec.Descripto
 	if err := s.note(child); err != nil {
 		return err
 	}
-	if images.IsIndexType(m.desc.MediaType) && isDocument(child.MediaType) {
+	if images.IsIndexType(m.desc.MediaType) && image.IsManifest(child.MediaType) {
 		return s.walk(ctx, child, depth)
 	}
 	if !known {
@@ -115,8 +115,8 @@ func (s *survey) note(desc ocispec.Descriptor) error {
 		return fail(image.Corrupt, s.op(desc), fmt.Errorf("one descriptor says that it has %d bytes and another %d", size, desc.Size), "")
 	}
 	s.known[desc.Digest] = desc.Size
-	if len(s.known) > maxDescriptors {
-		return s.refuse(desc, fmt.Errorf("the image names more than %d digests", maxDescriptors))
+	if len(s.known) > image.MaxDescriptors {
+		return s.refuse(desc, fmt.Errorf("the image names more than %d digests", image.MaxDescriptors))
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (s *survey) document(ctx context.Context, desc ocispec.Descriptor) (*manife
 	if m, ok := s.read[desc.Digest]; ok && m.desc.MediaType == desc.MediaType {
 		return m, nil
 	}
-	if !isDocument(desc.MediaType) {
+	if !image.IsManifest(desc.MediaType) {
 		return nil, s.refuse(desc, fmt.Errorf("%s is the media type of no image manifest or index that is known", quote(desc.MediaType)))
 	}
 	data, err := s.small(ctx, desc)
@@ -149,8 +149,8 @@ func (s *survey) small(ctx context.Context, desc ocispec.Descriptor) ([]byte, er
 	if err := checkDescriptor(desc); err != nil {
 		return nil, s.refuse(desc, err)
 	}
-	if desc.Size > maxManifest {
-		return nil, s.refuse(desc, fmt.Errorf("it has %d bytes; no manifest or config may have more than %d", desc.Size, maxManifest))
+	if desc.Size > image.MaxManifest {
+		return nil, s.refuse(desc, fmt.Errorf("it has %d bytes; no manifest or config may have more than %d", desc.Size, image.MaxManifest))
 	}
 	rc, err := s.transfer.open(ctx, desc)
 	if err != nil {

@@ -44,7 +44,7 @@ func (s *survey) attach(ctx context.Context) ([]ocispec.Descriptor, error) {
 func (s *survey) attachment(desc ocispec.Descriptor) ocispec.Descriptor {
 	entry := tagged(desc, refName(desc))
 	if m, ok := s.read[desc.Digest]; ok && m.document.Subject != nil {
-		entry.ArtifactType = m.document.artifactType()
+		entry.ArtifactType = m.document.ReferrerType()
 	}
 	return entry
 }

@@ -49,7 +49,7 @@ func (s *survey) isThere(ctx context.Context, entry ocispec.Descriptor) (bool, e
 	if !s.lenient {
 		return true, nil
 	}
-	if !isDocument(entry.MediaType) {
+	if !image.IsManifest(entry.MediaType) {
 		return s.transfer.src.Has(ctx, entry)
 	}
 	m, err := s.document(ctx, entry)
@@ -59,7 +59,7 @@ func (s *survey) isThere(ctx context.Context, entry ocispec.Descriptor) (bool, e
 	if err != nil || images.IsIndexType(entry.MediaType) {
 		return err == nil, err
 	}
-	for _, blob := range m.document.children() {
+	for _, blob := range m.document.Children() {
 		if ok, err := s.transfer.src.Has(ctx, blob); !ok {
 			return false, err
 		}
