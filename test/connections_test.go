@@ -2,11 +2,15 @@ package test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -48,6 +52,41 @@ func TestCancelledClients(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// So does one that goes away while its image is looked for.
+func TestCancelledClientOfAnAbsentImage(t *testing.T) {
+	var asked, open atomic.Int32
+	gateway := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		open.Add(1)
+		defer open.Add(-1)
+		<-r.Context().Done()
+	}))
+	t.Cleanup(func() { gateway.CloseClientConnections(); gateway.Close() })
+	cid := push(t, tempDir(t), testImages(t).scratch.spec())
+	d := serve(t, tempDir(t), "--offline", "--gateway", gateway.URL, "--fetch-timeout", "10m")
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url("%s/manifests/latest", cid), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	go func() { _, err := http.DefaultClient.Do(req); gone <- err }()
+	requests := func(what string, n *atomic.Int32, ok func(int32) bool) {
+		eventually(t, 15*time.Second, what, func() error {
+			if n := n.Load(); !ok(n) {
+				return fmt.Errorf("the gateway has %d requests", n)
+			}
+			return nil
+		})
+	}
+	requests("the gateway is asked", &asked, func(n int32) bool { return n > 0 })
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("the client was told %v", err)
+	}
+	requests("the gateway is left in peace", &open, func(n int32) bool { return n == 0 })
 }
 
 // idle keeps a connection open that has made a request.
