@@ -276,6 +276,9 @@ func TestUnavailable(t *testing.T) {
 			t.Errorf("%s took %s; want at most a second above %s", method, took, limit)
 		}
 	}
+	if n := metric(t, d, "ipfs_registry_retrieval_failures_total"); n != 2 {
+		t.Errorf("%v failed retrievals are counted; want one a request", n)
+	}
 	offline := serve(t, tempDir(t), "--offline")
 	began := time.Now()
 	a := request(t, "GET", offline.url("%s/manifests/latest", cid))
