@@ -44,6 +44,7 @@ type admission struct {
 type summary struct {
 	Config    *ocispec.Descriptor  `json:"config"`
 	Layers    []ocispec.Descriptor `json:"layers"`
+	Blobs     []ocispec.Descriptor `json:"blobs"` // of an artifact of OCI 1.1's drafts
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
@@ -57,10 +58,11 @@ func (s *summary) size() int64 {
 
 // below are the descriptors that are no manifests of an index.
 func (s *summary) below() []ocispec.Descriptor {
-	if s.Config == nil {
-		return s.Layers
+	var all []ocispec.Descriptor
+	if s.Config != nil {
+		all = append(all, *s.Config)
 	}
-	return append([]ocispec.Descriptor{*s.Config}, s.Layers...)
+	return slices.Concat(all, s.Layers, s.Blobs)
 }
 
 // keptSummaries bounds the memory of a Guard to some megabytes.

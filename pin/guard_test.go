@@ -109,6 +109,33 @@ func TestServeList(t *testing.T) {
 	}
 }
 
+// A listed artifact of OCI 1.1's drafts is admitted with its blobs, and no larger
+// than an image may be.
+func TestArtifactOfTheDrafts(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "list")
+	h := newHost(pin.Options{MaxImageSize: 1000, Policy: &pin.Policy{Serve: pin.ServeList, List: list}})
+	guard, b := h.Guard(h.images), imagetest.Blobs{}
+	artifact := func(size int) (image.Path, ocispec.Descriptor, ocispec.Descriptor) {
+		blob := b.Add("application/octet-stream", make([]byte, size))
+		const mediaType = "application/vnd.oci.artifact.manifest.v1+json"
+		desc := b.AddJSON(mediaType, map[string]any{"mediaType": mediaType, "artifactType": "example/of", "blobs": []ocispec.Descriptor{blob}})
+		return image.Path{Root: b.Layout(h.node, nil, imagetest.Tagged(desc, "v1"))}, desc, blob
+	}
+	p, desc, blob := artifact(100)
+	large, largeDesc, _ := artifact(1001)
+	if err := os.WriteFile(list, []byte(desc.Digest.String()+"\n"+largeDesc.Digest.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := guard.Blob(t.Context(), p, blob.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if _, err := guard.Manifest(t.Context(), large, largeDesc.Digest.String()); image.ClassOf(err) != image.Denied {
+		t.Errorf("one of 1001 bytes gave %v", err)
+	}
+}
+
 // What is handed on outside of the registry has to be kept too, all of it.
 func TestHandedOnIsPinned(t *testing.T) {
 	h := newHost(pin.Options{Policy: &pin.Policy{Serve: pin.ServePinned}})
