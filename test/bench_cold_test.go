@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // delay is what the proxy adds in each direction: a round trip is twice that.
@@ -81,11 +82,14 @@ type route struct {
 	first, total []float64 // seconds
 }
 
-// measure times a GET of the layer, to its first and to its last byte.
+// measure times a GET of the layer, to its first and to its last byte. It begins
+// when nothing is left to be written of what others fetched: the disk would be
+// busy with that.
 func (r *route) measure(b *testing.B, size int64) {
 	b.Helper()
 	url, stop := r.open()
 	defer stop()
+	unix.Sync()
 	began := time.Now()
 	get := http.Get
 	if r.call {
