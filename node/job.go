@@ -26,6 +26,7 @@ type job struct {
 	cancel context.CancelFunc
 	came   chan struct{} // has room for one: a block came
 	urgent chan struct{} // closed when a reader waits
+	place  chan struct{} // closed when it has its place among those that fill the link
 	idle   bool          // it began before a reader asked for it
 	relay  bool          // it is for a peer that counts on us
 	leader *supplier     // who fetches it for us too; nil if nobody does

@@ -55,7 +55,7 @@ type attempt struct {
 func (j *job) run() {
 	if j.idle {
 		j.supply.rest(j)
-	} else if j.supply.slots.take(j.urgent, j.ctx.Done()) {
+	} else if j.supply.slots.take(j.place, j.urgent, j.ctx.Done()) {
 		begun := time.Now()
 		defer func() { j.supply.slots.give(time.Since(begun)) }()
 	}

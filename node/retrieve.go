@@ -25,6 +25,9 @@ type fetcher interface {
 	// are missing, and an ipld.ErrNotFound if nobody was to be asked. It ends
 	// promptly with ctx.
 	fetch(ctx context.Context, b batch, deliver func(ipld.Node)) error
+	// begin is fetch in two steps, the second for the caller to take: of what
+	// fills the link that comes first which was begun first.
+	begin(ctx context.Context, b batch, deliver func(ipld.Node)) (rest func() error)
 	// claim says that a reader is about to fetch all of this: what is under way
 	// for nobody yet does not make room for it, but is part of it.
 	claim(batches []batch)
@@ -41,7 +44,11 @@ type follower struct {
 }
 
 func (f follower) fetch(ctx context.Context, b batch, deliver func(ipld.Node)) error {
-	return f.supply.fetch(ctx, f.trail, b, deliver)
+	return f.begin(ctx, b, deliver)()
+}
+
+func (f follower) begin(ctx context.Context, b batch, deliver func(ipld.Node)) (rest func() error) {
+	return f.supply.bring(ctx, f.trail, b, deliver)
 }
 
 func (f follower) claim(batches []batch) { f.supply.claimAll(batches) }
@@ -131,20 +138,31 @@ func (r *retrieval) close() {
 	r.fetcher.close()
 }
 
-// ask asks for blocks in the background.
+// ask asks for blocks in the background, for one batch after the other.
 func (r *retrieval) ask(batches ...batch) {
 	if !r.idle {
 		r.fetcher.claim(batches)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var missing []batch
+	var wants []map[cid.Cid]*want
 	for _, b := range batches {
-		r.askFor(b)
+		if b, w := r.lacks(b); len(w) > 0 {
+			missing, wants = append(missing, b), append(wants, w)
+		}
 	}
+	ctx := r.ahead
+	go func() {
+		for i, b := range missing {
+			go r.begin(ctx, b, wants[i])()
+		}
+	}()
 }
 
-// askFor needs r.mu.
-func (r *retrieval) askFor(b batch) {
+// lacks returns what of a batch has not been asked for, and its wants. It needs
+// r.mu.
+func (r *retrieval) lacks(b batch) (batch, map[cid.Cid]*want) {
 	wants := map[cid.Cid]*want{}
 	missing := b
 	missing.wanted = nil
@@ -155,9 +173,7 @@ func (r *retrieval) askFor(b batch) {
 			missing.wanted = append(missing.wanted, w)
 		}
 	}
-	if len(wants) > 0 {
-		go r.run(r.ahead, missing, wants)
-	}
+	return missing, wants
 }
 
 // reset forgets what was asked ahead: the reader has gone elsewhere.
@@ -169,15 +185,20 @@ func (r *retrieval) reset() {
 	r.wants = map[cid.Cid]*want{}
 }
 
-// run fetches a batch and ends every want of it.
-func (r *retrieval) run(ctx context.Context, b batch, wants map[cid.Cid]*want) {
+// begin begins to fetch a batch; rest ends every want of it.
+func (r *retrieval) begin(ctx context.Context, b batch, wants map[cid.Cid]*want) (rest func()) {
 	b.direct, b.idle = b.direct && !r.idle, r.idle
-	err := r.fetcher.fetch(ctx, b, func(nd ipld.Node) {
+	fetched := r.fetcher.begin(ctx, b, func(nd ipld.Node) {
 		if w, ok := wants[nd.Cid()]; ok {
 			delete(wants, nd.Cid())
 			r.deliver(w, nd)
 		}
 	})
+	return func() { r.end(wants, fetched()) }
+}
+
+// end ends the wants that a fetch has left.
+func (r *retrieval) end(wants map[cid.Cid]*want, err error) {
 	if err == nil {
 		err = errors.New("it was not delivered")
 	}
@@ -244,7 +265,7 @@ func (r *retrieval) want(b batch, keep bool) (w *want, asked bool) {
 	}
 	w = &want{done: make(chan struct{}), keep: keep}
 	r.wants[c] = w
-	go r.run(r.ctx, b, map[cid.Cid]*want{c: w})
+	go func() { r.begin(r.ctx, b, map[cid.Cid]*want{c: w})() }()
 	return w, false
 }
 

@@ -45,18 +45,23 @@ func (s *slots) measure(bytes int64, took time.Duration) {
 	s.limit = min(max(int(parts), minStreams), firstStreams)
 }
 
-// take waits for a place, which has to be given back if true is returned. It
-// gives up when any of the others is closed.
-func (s *slots) take(urgent, done <-chan struct{}) bool {
+// queue asks for a place, which is mine when the channel is closed.
+func (s *slots) queue() (mine chan struct{}) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	mine = make(chan struct{})
 	if s.taken < s.limit {
 		s.taken++
-		s.mu.Unlock()
-		return true
+		close(mine)
+	} else {
+		s.queued = append(s.queued, mine)
 	}
-	mine := make(chan struct{})
-	s.queued = append(s.queued, mine)
-	s.mu.Unlock()
+	return mine
+}
+
+// take waits for a place that was asked for, which has to be given back if true
+// is returned. It gives up when any of the others is closed.
+func (s *slots) take(mine chan struct{}, urgent, done <-chan struct{}) bool {
 	select {
 	case <-mine:
 		return true

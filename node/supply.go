@@ -107,20 +107,25 @@ func newSupply(session func(context.Context) ipld.NodeGetter, timeout time.Durat
 	}
 }
 
-// fetch brings the blocks of b as fetcher.fetch does. What it began goes on
-// until ctx ends, whether or not fetch has returned.
-func (s *supply) fetch(ctx context.Context, t *trail, b batch, deliver func(ipld.Node)) error {
+// bring brings the blocks of b as fetcher.begin does. What it began goes on
+// until ctx ends, whether or not rest has returned.
+func (s *supply) bring(ctx context.Context, t *trail, b batch, deliver func(ipld.Node)) (rest func() error) {
 	missing, err := s.atHand(ctx, b.wanted, deliver)
 	if err != nil || len(missing) == 0 {
-		return err
+		return func() error { return err }
 	}
 	if s.spread != nil && !b.relay {
 		s.spread.announce(ctx, t.dag)
 	}
 	results := make(chan *flight, len(missing))
 	s.join(ctx, t, b, missing, results)
+	return func() error { return await(ctx, results, deliver) }
+}
+
+// await delivers as many blocks as there is room for in results.
+func await(ctx context.Context, results <-chan *flight, deliver func(ipld.Node)) error {
 	var failed error
-	for range missing {
+	for range cap(results) {
 		select {
 		case f := <-results:
 			if f.err != nil {
@@ -192,6 +197,9 @@ func (s *supply) join(ctx context.Context, t *trail, b batch, missing []wanted, 
 		j.interest(ctx)
 	}
 	if mine != nil {
+		if !mine.idle {
+			mine.place = s.slots.queue()
+		}
 		go mine.run()
 	}
 }

@@ -1,0 +1,61 @@
+package node
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+)
+
+// What is read first is asked for first, however much is asked for.
+func TestPartsBeginInTheirOrder(t *testing.T) {
+	const parts, places = 8, 2
+	st := memoryStore(t)
+	root, data := shape{size: parts * partSize, chunk: 1 << 20, links: 174, raw: true}.build(t, offlineContent(st).dag)
+	good, asked, gate := honest(t, st), make(chan int64, parts), make(chan struct{})
+	n := behind(t, patience, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sp, err := parseSpan(r); err == nil && sp.from > 0 {
+			asked <- sp.from
+			<-gate
+		}
+		good.ServeHTTP(w, r)
+	})))
+	f, err := n.Open(t.Context(), image.Path{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	limitStreams(t, n, places)
+	var got bytes.Buffer
+	read := make(chan error, 1)
+	go func() {
+		_, err := f.(image.LimitedWriterTo).WriteNTo(&got, f.Size())
+		read <- err
+	}()
+	var first []int64
+	for range places {
+		first = append(first, <-asked/partSize)
+	}
+	close(gate)
+	slices.Sort(first)
+	if !slices.Equal(first, []int64{1, 2}) {
+		t.Errorf("the parts %v were asked for first", first)
+	}
+	if err := <-read; err != nil || !bytes.Equal(got.Bytes(), data) {
+		t.Errorf("read %d bytes, %v", got.Len(), err)
+	}
+}
+
+// limitStreams sets how many parts may be under way, when none is.
+func limitStreams(t *testing.T, n *Node, limit int) {
+	t.Helper()
+	s := &n.supply.slots
+	eventually(t, "there are always parts under way", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.limit, s.known = limit, true
+		return s.taken == 0
+	})
+}
