@@ -20,6 +20,11 @@ const (
 	// the parts under way should take together.
 	calibration = 512 << 10
 	ahead       = time.Second
+	// A source that answers sooner than near sends without a pause when it has
+	// nearStreams parts to send. More would only keep from the reader the part
+	// that it reads next, and from the node the time to pass it on meanwhile.
+	near        = 10 * time.Millisecond
+	nearStreams = 4
 )
 
 // slots are the places of the parts under way, given in the order of asking.
@@ -27,16 +32,19 @@ const (
 type slots struct {
 	mu     sync.Mutex
 	limit  int
+	near   bool // nearStreams are enough
 	taken  int
 	queued []chan struct{}
 	known  bool // the link has been measured
 }
 
-// measure tells of bytes that came in a time by one stream. The first that is
-// told sets the limit: on a slow link it is too late once all are under way.
-func (s *slots) measure(bytes int64, took time.Duration) {
+// measure tells of bytes that came in a time by one stream, and whether from
+// near. The first that is told sets the limit: on a slow link it is too late
+// once all are under way.
+func (s *slots) measure(bytes int64, took time.Duration, isNear bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.near = isNear
 	if s.known || bytes < calibration {
 		return
 	}
@@ -45,12 +53,20 @@ func (s *slots) measure(bytes int64, took time.Duration) {
 	s.limit = min(max(int(parts), minStreams), firstStreams)
 }
 
+// places is how many there are. It needs s.mu.
+func (s *slots) places() int {
+	if s.near {
+		return min(s.limit, nearStreams)
+	}
+	return s.limit
+}
+
 // queue asks for a place, which is mine when the channel is closed.
 func (s *slots) queue() (mine chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mine = make(chan struct{})
-	if s.taken < s.limit {
+	if s.taken < s.places() {
 		s.taken++
 		close(mine)
 	} else {
@@ -96,7 +112,7 @@ func (s *slots) give(took time.Duration) {
 	case took > slow:
 		s.limit = max(s.limit-1, minStreams)
 	}
-	for s.taken < s.limit && len(s.queued) > 0 {
+	for s.taken < s.places() && len(s.queued) > 0 {
 		close(s.queued[0])
 		s.queued = s.queued[1:]
 		s.taken++

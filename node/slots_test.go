@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
@@ -58,4 +59,33 @@ func limitStreams(t *testing.T, n *Node, limit int) {
 		s.limit, s.known = limit, true
 		return s.taken == 0
 	})
+}
+
+// A source that is near gets few parts at once, and one that is far many, also
+// when both are asked one after the other.
+func TestNearSourcesGetFewParts(t *testing.T) {
+	s := slots{limit: firstStreams}
+	var asked []chan struct{}
+	under := func() (n int) {
+		for _, place := range asked {
+			select {
+			case <-place:
+				n++
+			default:
+			}
+		}
+		return n
+	}
+	s.measure(calibration, time.Millisecond, true)
+	for range firstStreams {
+		asked = append(asked, s.queue())
+	}
+	if got := under(); got != nearStreams {
+		t.Errorf("%d parts of a source that is near are under way, want %d", got, nearStreams)
+	}
+	s.measure(calibration, time.Millisecond, false)
+	s.give(quick)
+	if got := under(); got != firstStreams {
+		t.Errorf("%d parts of a source that is far are under way, want %d", got, firstStreams)
+	}
 }

@@ -129,6 +129,13 @@ func (s *supplier) answered(took time.Duration) {
 	}
 }
 
+// isNear reports whether the source has answered sooner than near.
+func (s *supplier) isNear() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wait > 0 && s.wait < near
+}
+
 // inFlight is how many bytes come in the time of an answer.
 func (s *supplier) inFlight() int64 {
 	s.mu.Lock()

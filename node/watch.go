@@ -80,7 +80,7 @@ func (j *job) takeFrom(w *watch, c cid.Cid, data []byte) (bool, error) {
 		j.trail.brought(w.source, 1)
 		w.mu.Lock()
 		wait := w.first.Sub(w.begun)
-		j.supply.slots.measure(w.bytes, time.Since(w.first))
+		j.supply.slots.measure(w.bytes, time.Since(w.first), w.source.isNear())
 		w.mu.Unlock()
 		j.supply.metrics.came(w.source.label, len(data), wait)
 	})
