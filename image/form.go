@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/ipfs/go-cid"
@@ -64,14 +63,7 @@ func recognise(ctx context.Context, source Source, p Path) (form, error) {
 
 // recogniseDirectory tells the forms that are directories apart.
 func recogniseDirectory(ctx context.Context, source Source, p Path, found *NotFileError, layout layoutReader) (form, error) {
-	if slices.Contains(found.Entries, ocispec.ImageLayoutFile) && slices.Contains(found.Entries, ocispec.ImageIndexFile) {
-		return openOCILayout(p, layout) // without a round trip to see what is known
-	}
-	marked, err := kindOf(ctx, source, p.Join(ocispec.ImageLayoutFile))
-	if err != nil {
-		return nil, err
-	}
-	if marked != "" {
+	if _, err := layout(ocispec.ImageLayoutFile); ClassOf(err) != NotFound {
 		return openOCILayout(p, layout)
 	}
 	manifests, err := kindOf(ctx, source, p.Join(manifestsDir))
