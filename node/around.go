@@ -40,7 +40,8 @@ const (
 // system that is mounted from them: what is read next mostly lies near. It is
 // safe for concurrent use.
 type haunts struct {
-	max   int64 // that comes around a Range
+	max   int64         // that comes around a Range
+	limit time.Duration // how long that may take
 	files *lru.Cache[cid.Cid, *haunt]
 }
 
@@ -56,7 +57,7 @@ func newHaunts() *haunts {
 	if err != nil {
 		panic(err) // the size is a positive constant
 	}
-	return &haunts{max: maxAround, files: files}
+	return &haunts{max: maxAround, limit: aroundLimit, files: files}
 }
 
 // hit notes that a block is read, which may have come around another.
@@ -128,15 +129,18 @@ func (f *file) around(l run, waited time.Duration) {
 	f.content.bring(image.Part{Path: f.path, From: from, To: to}, parts)
 }
 
-// bring fetches batches of the DAG of a part in the background.
+// bring fetches batches of the DAG of a part in the background. They are for
+// nobody yet, so that what is prefetched need not make room for them, and brief:
+// one Range often follows another before what is around the first can come.
 func (c *content) bring(part image.Part, batches []batch) {
 	c.prefetches.begin(part, func(ctx context.Context) {
-		ctx, cancel := context.WithTimeoutCause(ctx, aroundLimit, errMoved)
+		ctx, cancel := context.WithTimeoutCause(ctx, c.haunts.limit, errMoved)
 		defer cancel()
 		r := newRetrieval(ctx, c, part.Root)
 		defer r.close()
 		var group errgroup.Group
 		for _, b := range batches {
+			b.idle, b.brief = true, true
 			group.Go(func() error { return r.fetcher.fetch(ctx, b, c.learn) })
 		}
 		_ = group.Wait() // nobody has asked for it

@@ -49,6 +49,51 @@ func TestWhatLiesAroundARangeComes(t *testing.T) {
 	expect("on a slow link", 70, 1)
 }
 
+// What comes around a Range is for nobody yet, and what is being prefetched of
+// the same image goes on beside it. A reader makes it its own, and that of
+// something else does not end it as it does the prefetch.
+func TestWhatLiesAroundARangeComesForNobodyYet(t *testing.T) {
+	const part = 4 << 20
+	st, roots, all := gatedFiles(t, 8*part)
+	root, path := roots[0], image.Path{Root: roots[0]}
+	g := newGated(honest(t, st))
+	n := behind(t, patience, serveGateway(t, g))
+	n.prefetches.limit, n.haunts.limit = patience, patience
+	readRange(t, n, path, 0, 1) // the root and the first leaf
+	held := g.hold(root)
+	n.Prefetch([]image.Part{{Path: path, From: part, To: 2 * part}})
+	eventually(t, "the prefetch is under way", func() bool { return g.count(g.asked, root) == 2 })
+	f, err := n.Open(within(t, patience), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	parts, _ := f.(*file).collect(3*part, 5*part)
+	n.content.bring(image.Part{Path: path, From: 3 * part, To: 5 * part}, parts)
+	eventually(t, "what is around is under way", func() bool { return g.count(g.asked, root) == 4 })
+	if left := g.count(g.left, root); left != 0 {
+		t.Errorf("%d requests were given up for what is around", left)
+	}
+	read := make(chan []byte, 1)
+	go func() { read <- readRange(t, n, path, 3*part, 4*part) }()
+	eventually(t, "the reader joins it", func() bool {
+		n.supply.mu.Lock()
+		defer n.supply.mu.Unlock()
+		f := n.supply.flights[parts[0].wanted[0].cid]
+		return f != nil && !n.supply.spare[f.job]
+	})
+	readRange(t, n, path, 7*part, 7*part+9) // one block, which is not held
+	eventually(t, "the prefetch makes room", func() bool { return g.count(g.left, root) == 1 })
+	close(held)
+	if got := <-read; !bytes.Equal(got, all[0][3*part:4*part]) {
+		t.Errorf("the reader got %d bytes", len(got))
+	}
+	eventually(t, "the prefetch goes on", func() bool { return prefetched(n) })
+	if asked, left := g.count(g.asked, root), g.count(g.left, root); asked != 5 || left != 1 {
+		t.Errorf("%d requests, of which %d were given up; want 5, the prefetch once more, and 1", asked, left)
+	}
+}
+
 // A link that becomes slow while something comes that nobody waits for is not
 // taken by it for so long that a reader gives up.
 func TestALinkBecomesSlow(t *testing.T) {

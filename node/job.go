@@ -28,6 +28,7 @@ type job struct {
 	urgent chan struct{} // closed when a reader waits
 	place  chan struct{} // closed when it has its place among those that fill the link
 	idle   bool          // it began before a reader asked for it
+	brief  bool          // it is idle for a short time only
 	relay  bool          // it is for a peer that counts on us
 	leader *supplier     // who fetches it for us too; nil if nobody does
 	bytes  atomic.Int64  // that streams brought, wanted or not

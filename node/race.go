@@ -53,7 +53,7 @@ type attempt struct {
 
 // run does the job.
 func (j *job) run() {
-	if j.idle {
+	if j.idle && !j.brief {
 		j.supply.rest(j)
 	} else if j.supply.slots.take(j.place, j.urgent, j.ctx.Done()) {
 		begun := time.Now()

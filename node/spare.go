@@ -24,18 +24,20 @@ func (s *supply) claim(missing []wanted) {
 }
 
 // newJob makes a job for b. A job for a reader ends those that are for nobody
-// yet. It needs s.mu, like ended.
+// yet, unless they are brief. It needs s.mu, like ended.
 func (s *supply) newJob(t *trail, b batch) *job {
 	s.metrics.retrievals.Inc()
 	j := newJob(s, t, b.span)
 	j.relay = b.relay
 	if b.idle {
-		j.idle, s.spare[j] = true, true
+		j.idle, j.brief, s.spare[j] = true, b.brief, true
 		return j
 	}
 	s.busy++
 	for other := range s.spare {
-		other.end(errYielded)
+		if !other.brief {
+			other.end(errYielded)
+		}
 	}
 	return j
 }

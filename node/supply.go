@@ -28,6 +28,9 @@ type batch struct {
 	// direct says that a reader waits for it now, and idle that no reader has
 	// asked for it yet.
 	direct, idle bool
+	// brief says of what is idle that it is over so soon that it does not wait
+	// until readers are done, nor make room for them.
+	brief bool
 	// relay says that it is for a peer that counts on us to fetch it.
 	relay bool
 }
@@ -197,7 +200,7 @@ func (s *supply) join(ctx context.Context, t *trail, b batch, missing []wanted, 
 		j.interest(ctx)
 	}
 	if mine != nil {
-		if !mine.idle {
+		if !mine.idle || mine.brief {
 			mine.place = s.slots.queue()
 		}
 		go mine.run()
