@@ -65,27 +65,43 @@ func (p *prefetches) begin(part image.Part, do func(context.Context)) {
 	p.pending[part] = true
 	before, mine := p.last, make(chan struct{})
 	p.last = mine
-	p.group.Go(func() {
-		ctx, cancel := context.WithTimeoutCause(p.ctx, p.limit, errMoved)
-		defer cancel()
-		select {
-		case <-before:
-		case <-ctx.Done():
-		}
-		places := int64(1)
-		if part.To-part.From > smallPart {
-			places = 2
-		}
-		err := p.room.Acquire(ctx, places)
-		close(mine)
-		if err == nil {
-			do(ctx)
-			p.room.Release(places)
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.pending, part)
-	})
+	p.group.Go(func() { p.run(part, do, before, mine) })
+}
+
+// run does one when before is closed and there is room, and closes mine then.
+func (p *prefetches) run(part image.Part, do func(context.Context), before <-chan struct{}, mine chan<- struct{}) {
+	defer p.forget(part)
+	ctx, cancel := context.WithTimeoutCause(p.ctx, p.limit, errMoved)
+	defer cancel()
+	if n := places(part); p.enter(ctx, n, before, mine) {
+		do(ctx)
+		p.room.Release(n)
+	}
+}
+
+// enter waits for the turn and for room, which the caller gives back if true is
+// returned.
+func (p *prefetches) enter(ctx context.Context, places int64, before <-chan struct{}, mine chan<- struct{}) bool {
+	defer close(mine)
+	select {
+	case <-before:
+	case <-ctx.Done():
+	}
+	return p.room.Acquire(ctx, places) == nil
+}
+
+// places is how much of the room a part takes.
+func places(part image.Part) int64 {
+	if part.To-part.From > smallPart {
+		return 2
+	}
+	return 1
+}
+
+func (p *prefetches) forget(part image.Part) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.pending, part)
 }
 
 // Prefetch implements image.Prefetcher. What comes stays on the disk; a node of
