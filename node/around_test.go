@@ -7,16 +7,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 // Where a file is read here and there, what lies around comes as well: as much
 // as the link carries in the time of an answer, more once it was of use, and
-// nothing around the first Range or a probe.
+// nothing around the first Range or a probe, or one that was long in coming.
 func TestWhatLiesAroundARangeComes(t *testing.T) {
 	st, roots, all := gatedFiles(t, 100<<20)
 	path := image.Path{Root: roots[0]}
-	p := newDelayProxy(t, strings.TrimPrefix(serveGateway(t, honest(t, st)), "http://"), 100*time.Millisecond)
+	g := newGated(honest(t, st))
+	p := newDelayProxy(t, strings.TrimPrefix(serveGateway(t, g), "http://"), 100*time.Millisecond)
 	n := behind(t, patience, "http://"+p.addr())
 	source := n.supply.sources()[0]
 	expect := func(what string, at int64, want int) {
@@ -45,8 +48,26 @@ func TestWhatLiesAroundARangeComes(t *testing.T) {
 		n.content.haunts.missed(roots[0])
 	}
 	expect("after misses, at the end", 99, 2)
+	late := g.hold(leafAt(t, n, path, 60<<20))
+	time.AfterFunc(quick*3/2, func() { close(late) })
+	expect("after a long wait", 60, 1)
 	p.link.Store(&link{speed: 2 << 20})
 	expect("on a slow link", 70, 1)
+}
+
+// leafAt is the block of a file that holds the byte at an offset.
+func leafAt(t *testing.T, n *Node, path image.Path, off int64) cid.Cid {
+	t.Helper()
+	f, err := n.Open(within(t, patience), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, err := f.(*file).locate(off)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.cid
 }
 
 // What comes around a Range is for nobody yet, and what is being prefetched of
