@@ -11,6 +11,9 @@ type Content struct {
 	File
 	// Descriptor has at least MediaType, Digest and Size, and Size is File.Size.
 	Descriptor ocispec.Descriptor
+	// Document is all of a manifest or index, to be looked at without the effects
+	// of reading it, and not to be changed; nil for a blob.
+	Document []byte
 	// Proven says that the digest was right before: reading proves nothing new.
 	Proven bool
 }

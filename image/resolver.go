@@ -62,7 +62,7 @@ func (r *Resolver) Manifest(ctx context.Context, p Path, ref string) (*Content, 
 		return nil, err
 	}
 	f := im.manifest(doc, &memFile{Reader: bytes.NewReader(doc.data), c: doc.c})
-	return &Content{File: f, Descriptor: doc.desc}, nil
+	return &Content{File: f, Descriptor: doc.desc, Document: doc.data}, nil
 }
 
 // Blob returns the blob, or manifest, with the digest. The caller closes it.

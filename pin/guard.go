@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"slices"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -127,18 +126,19 @@ func (g *Guard) summarize(c *image.Content) (*summary, error) {
 	if s, ok := g.known.Get(c.Descriptor.Digest); ok {
 		return s, nil
 	}
-	data, err := io.ReadAll(c)
-	if err != nil {
-		return nil, err
+	s, err := summarize(c)
+	if err == nil {
+		g.known.Add(c.Descriptor.Digest, s)
 	}
-	if _, err := c.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
+	return s, err
+}
+
+// summarize looks at a manifest that somebody may or may not pull then.
+func summarize(c *image.Content) (*summary, error) {
 	s := &summary{}
-	if err := json.Unmarshal(data, s); err != nil {
+	if err := json.Unmarshal(c.Document, s); err != nil {
 		return nil, &image.Error{Class: image.NotImage, Op: "read the manifest " + c.Descriptor.Digest.String(), Err: err}
 	}
-	g.known.Add(c.Descriptor.Digest, s)
 	return s, nil
 }
 

@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"github.com/ipfs/go-cid"
+	"github.com/ipfs/go-datastore"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/image/imagetest"
 	"github.com/ipfs-registry/ipfs-registry/pin"
+	"github.com/ipfs-registry/ipfs-registry/pin/pintest"
 )
 
 // classes are those of the answers to all questions about a manifest.
@@ -133,6 +135,38 @@ func TestArtifactOfTheDrafts(t *testing.T) {
 	c.Close()
 	if _, err := guard.Manifest(t.Context(), large, largeDesc.Digest.String()); image.ClassOf(err) != image.Denied {
 		t.Errorf("one of 1001 bytes gave %v", err)
+	}
+}
+
+// prefetching is a node that counts how often it is to prefetch.
+type prefetching struct {
+	*pintest.Node
+	calls int
+}
+
+func (n *prefetching) Prefetch([]image.Part) { n.calls++ }
+
+// To look whether something may be served, as for a HEAD, has nothing of it
+// fetched: who reads the manifest then does.
+func TestLookingAtAManifestFetchesNothing(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "list")
+	h := newHost(pin.Options{Policy: &pin.Policy{Serve: pin.ServeList, List: list}})
+	root, img := h.layout("layer")
+	if err := os.WriteFile(list, []byte(img.Digest.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := &prefetching{Node: h.node}
+	guard := h.Guard(image.NewResolver(n, datastore.NewMapDatastore(), image.ResolverOptions{}))
+	c, err := guard.Manifest(t.Context(), image.Path{Root: root}, img.Digest.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n.calls != 0 {
+		t.Errorf("something was prefetched %d times before anybody read", n.calls)
+	}
+	if _, err := io.ReadAll(c); err != nil || n.calls != 1 {
+		t.Errorf("something was prefetched %d times for who read, %v", n.calls, err)
 	}
 }
 

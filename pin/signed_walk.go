@@ -3,7 +3,6 @@ package pin
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -204,11 +203,7 @@ func (w *signedWalk) document(ctx context.Context, ref string) (*summary, error)
 		return nil, err
 	}
 	defer c.Close()
-	s := &summary{}
-	if err := json.NewDecoder(c).Decode(s); err != nil {
-		return nil, &image.Error{Class: image.NotImage, Op: "read the manifest " + c.Descriptor.Digest.String(), Err: err}
-	}
-	return s, nil
+	return summarize(c)
 }
 
 // blob reads a small blob, which proves its digest.
