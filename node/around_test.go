@@ -19,7 +19,7 @@ func TestWhatLiesAroundARangeComes(t *testing.T) {
 	st, roots, all := gatedFiles(t, 100<<20)
 	path := image.Path{Root: roots[0]}
 	g := newGated(honest(t, st))
-	p := newDelayProxy(t, strings.TrimPrefix(serveGateway(t, g), "http://"), 100*time.Millisecond)
+	p := newDelayProxy(t, strings.TrimPrefix(serveGateway(t, g), "http://"), 200*time.Millisecond)
 	n := behind(t, patience, "http://"+p.addr())
 	source := n.supply.sources()[0]
 	expect := func(what string, at int64, want int) {

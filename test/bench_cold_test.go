@@ -87,9 +87,9 @@ type route struct {
 // busy with that.
 func (r *route) measure(b *testing.B, size int64) {
 	b.Helper()
+	unix.Sync() // not later: once it is open it may fetch ahead
 	url, stop := r.open()
 	defer stop()
-	unix.Sync()
 	began := time.Now()
 	get := http.Get
 	if r.call {
