@@ -13,9 +13,9 @@ func Together(ctx context.Context) context.Context {
 	return context.WithValue(ctx, togetherKey{}, &atomic.Bool{})
 }
 
-// IsFirstFailure reports whether what failed with ctx is a failure of its own,
-// and not one more of an Open that is Together with others.
-func IsFirstFailure(ctx context.Context) bool {
+// NoteFailure notes that an Open with ctx has failed. It returns false if that is
+// one more failure of Opens that are Together.
+func NoteFailure(ctx context.Context) (first bool) {
 	failed, together := ctx.Value(togetherKey{}).(*atomic.Bool)
 	return !together || !failed.Swap(true)
 }

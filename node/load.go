@@ -194,7 +194,7 @@ func (l *loader) malformed(c cid.Cid) error {
 }
 
 func (l *loader) unavailable(c cid.Cid, why error, hint string) error {
-	if !l.idle && image.IsFirstFailure(l.ctx) {
+	if !l.idle && image.NoteFailure(l.ctx) {
 		l.content.unavailable.Add(1)
 	}
 	return l.fail(image.Unavailable, fmt.Errorf("block %s: %w", c, why), hint)
