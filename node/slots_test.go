@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,5 +88,55 @@ func TestNearSourcesGetFewParts(t *testing.T) {
 	s.give(quick)
 	if got := under(); got != firstStreams {
 		t.Errorf("%d parts of a source that is far are under way, want %d", got, firstStreams)
+	}
+}
+
+// Who waits for a Range gets it before what another reads ahead, however much
+// of that waits for its turn.
+func TestARangeComesBeforeTheBulk(t *testing.T) {
+	const parts, wanted = 8, 6
+	st := memoryStore(t)
+	root, data := shape{size: parts * partSize, chunk: 1 << 20, links: 174, raw: true}.build(t, offlineContent(st).dag)
+	good, gate := honest(t, st), make(chan struct{})
+	var mu sync.Mutex
+	var asked []int64 // the parts after the first
+	n := behind(t, patience, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sp, err := parseSpan(r); err == nil && sp.from >= partSize {
+			mu.Lock()
+			asked = append(asked, sp.from/partSize)
+			mu.Unlock()
+			if sp.from/partSize == 1 {
+				<-gate
+			}
+		}
+		good.ServeHTTP(w, r)
+	})))
+	has := func(part int64) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Contains(asked, part)
+	}
+	f, err := n.Open(t.Context(), image.Path{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	limitStreams(t, n, 1)
+	var got bytes.Buffer
+	read := make(chan error, 1)
+	go func() {
+		_, err := f.(image.LimitedWriterTo).WriteNTo(&got, f.Size())
+		read <- err
+	}()
+	eventually(t, "the only place is taken", func() bool { return has(1) })
+	from := int64(wanted*partSize + 5)
+	part := readRange(t, n, image.Path{Root: root}, from, from+9)
+	waiting := !has(2) && !has(5)
+	close(gate)
+	if !bytes.Equal(part, data[from:from+9]) || !waiting {
+		t.Errorf("the Range is %q, and what was to come before it waited: %v", part, waiting)
+	}
+	if err := <-read; err != nil || !bytes.Equal(got.Bytes(), data) {
+		t.Errorf("read %d bytes, %v", got.Len(), err)
 	}
 }

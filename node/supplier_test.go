@@ -20,3 +20,33 @@ func TestStreamsThatBreakTogetherAreOneFailure(t *testing.T) {
 		t.Errorf("it is left alone until %s", time.Until(s.until))
 	}
 }
+
+// Of several sources the one is asked next that had some of the DAG, and of those
+// the one with the fewest streams for its speed; one that failed comes last, and
+// one that has to be left alone not at all.
+func TestTheBestSourceIsAskedNext(t *testing.T) {
+	const mega = 1 << 20
+	had, failed := note{blocks: 1}, note{blocks: 1, failed: time.Now()}
+	for name, c := range map[string]struct {
+		first, second *supplier
+		notes         [2]note
+		want          int // 0 is the first
+	}{
+		"the order given":             {&supplier{order: 0}, &supplier{order: 1}, [2]note{}, 0},
+		"who had some of it":          {&supplier{order: 0}, &supplier{order: 1}, [2]note{{}, had}, 1},
+		"who has not failed":          {&supplier{order: 0}, &supplier{order: 1}, [2]note{failed, {}}, 1},
+		"the faster":                  {&supplier{order: 0, rate: mega}, &supplier{order: 1, rate: 9 * mega}, [2]note{had, had}, 1},
+		"the less busy for its speed": {&supplier{order: 0, rate: mega}, &supplier{order: 1, rate: 2 * mega, streams: 3}, [2]note{had, had}, 0},
+		"who need not be left alone":  {&supplier{order: 0, until: time.Now().Add(time.Hour)}, &supplier{order: 1}, [2]note{had, {}}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := []*supplier{c.first, c.second}
+			s := newSupply(nil, time.Minute)
+			s.sources = func() []*supplier { return all }
+			trail := &trail{supply: s, notes: map[*supplier]note{all[0]: c.notes[0], all[1]: c.notes[1]}}
+			if got := trail.best(nil); got != all[c.want] {
+				t.Errorf("the other was chosen")
+			}
+		})
+	}
+}
