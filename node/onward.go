@@ -37,7 +37,6 @@ func (f *flight) carrier(sp span, at place) *job {
 func (j *job) await(f *flight, at place) {
 	f.onward = append(f.onward, onward{j, at})
 	j.awaited[f.cid] = wanted{f.cid, at}
-	j.guess = true
 }
 
 // leads returns, by job, what comes after the block of a flight.
@@ -85,9 +84,20 @@ func (s *supply) expect(f *flight, nd ipld.Node) {
 	}
 	for j, all := range next {
 		for _, w := range all {
-			if s.flights[w.cid] == nil && !j.over {
-				j.add(w)
+			if !j.over {
+				j.goOn(w)
 			}
 		}
+	}
+}
+
+// goOn has the job go on to a block that follows, which another that goes the
+// same way may bring. It needs supply.mu.
+func (j *job) goOn(w wanted) {
+	switch f := j.supply.flights[w.cid]; {
+	case f == nil:
+		j.add(w)
+	case f.job != j && w.end == 0:
+		j.await(f, w.place)
 	}
 }

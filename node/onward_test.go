@@ -3,8 +3,11 @@ package node
 import (
 	"bytes"
 	"io"
+	"maps"
+	"strconv"
 	"testing"
 
+	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
@@ -33,6 +36,35 @@ func TestPartsOfAColdFileComeSideBySide(t *testing.T) {
 	}
 	if got := blocksFrom(n, n.supply.sources()[0].label); got != 5 {
 		t.Errorf("%d blocks came, want the root and 4 leaves", got)
+	}
+}
+
+// Nor does who needs another file, however many directories lead to both.
+func TestFilesBelowColdDirectoriesComeSideBySide(t *testing.T) {
+	st := memoryStore(t)
+	a, all := adder{t, offlineContent(st)}, [][]byte{randomBytes(12, 3<<20), randomBytes(13, 3<<20), randomBytes(14, 3<<20)}
+	root := a.AddDir(map[string]cid.Cid{"blobs/sha256/0": a.AddFile(all[0]), "blobs/sha256/1": a.AddFile(all[1]), "blobs/sha256/2": a.AddFile(all[2])})
+	for range 20 { // of several streams that bring the same, any may be the first
+		g := newGated(honest(t, st), root)
+		n := behind(t, patience, serveGateway(t, g))
+		done := make(chan bool, len(all))
+		for i, data := range all {
+			path := image.Path{Root: root}.Join("blobs", "sha256", strconv.Itoa(i))
+			go func() { done <- bytes.Equal(readRange(t, n, path, 1<<20, 1<<20+9), data[1<<20:1<<20+9]) }()
+			eventually(t, "it is asked for", func() bool { return g.count(g.asked, root) == i+1 })
+		}
+		close(g.held[root.String()])
+		for range all {
+			if !<-done {
+				t.Error("a range has other bytes")
+			}
+		}
+		g.mu.Lock()
+		asked := maps.Clone(g.asked)
+		g.mu.Unlock()
+		if len(asked) > 1 {
+			t.Fatalf("asked for are %v, want three times the root", asked)
+		}
 	}
 }
 

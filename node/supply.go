@@ -188,6 +188,7 @@ func (s *supply) join(ctx context.Context, t *trail, b batch, missing []wanted, 
 			f = mine.add(w)
 		} else if via == nil {
 			mine.await(f, w.place)
+			mine.guess = true
 		}
 		f.asked = true
 		f.waiters = append(f.waiters, results)
