@@ -51,8 +51,17 @@ func TestPeersStream(t *testing.T) {
 		t.Errorf("%d blocks came by streams, want 41", got)
 	}
 	if got := blocksFrom(n, exchangeLabel); got != 0 {
-		t.Errorf("%d blocks came by Bitswap", got)
+		t.Errorf("%d blocks came by Bitswap; asked were %s", got, toldOf(n, root))
 	}
+}
+
+// toldOf says how the sources did that were asked for a DAG.
+func toldOf(n *Node, root cid.Cid) string {
+	t, ok := n.supply.trails.Get(root)
+	if !ok {
+		return "none"
+	}
+	return t.tell()
 }
 
 // Thirty readers, at different places, cost what one does.
