@@ -55,7 +55,7 @@ type Blob struct {
 // manifests that are not there is whole without them.
 func (r *Resolver) Closure(ctx context.Context, p Path, s Selection) (*Closure, error) {
 	read := &reading{Source: r.source, files: map[Path]bool{}}
-	f, err := recognise(ctx, read, p)
+	f, err := recognise(Together(ctx), read, p)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ type tagger interface {
 // recognise opens p and says which form it has. The error is NotImage and says
 // what was found when it has none.
 func recognise(ctx context.Context, source Source, p Path) (form, error) {
-	ctx, cancel := context.WithCancel(Together(ctx))
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var layout layoutReader
 	if p.Root.Type() == cid.DagProtobuf { // most are layouts: with the root they take one round trip less

@@ -19,6 +19,8 @@ type resolved struct {
 	source   Source
 	verdicts *verdicts
 	table    *table
+	// embedded are the manifests that came with their descriptors.
+	embedded map[digest.Digest][]byte
 	// reading is held by the one that reads manifests in search of a digest, so
 	// that nobody takes "not read yet" for "not there". A channel, because a
 	// client that goes away stops waiting for it.
@@ -31,6 +33,18 @@ func newResolved(p Path, f form, source Source, v *verdicts) *resolved {
 		im.table.add(f, desc, 0)
 	}
 	return im
+}
+
+// embedded are the contents that descriptors have in them and that are what they
+// say. OCI image spec, "descriptor.md", "Embedded Content".
+func embedded(all []ocispec.Descriptor) map[digest.Digest][]byte {
+	found := map[digest.Digest][]byte{}
+	for _, desc := range all {
+		if len(desc.Data) > 0 && desc.Digest.Algorithm().FromBytes(desc.Data) == desc.Digest {
+			found[desc.Digest] = desc.Data
+		}
+	}
+	return found
 }
 
 // document is a manifest or index that has been read and verified.
@@ -86,6 +100,9 @@ func (im *resolved) tooLarge(dgst digest.Digest, p place) error {
 func (im *resolved) open(ctx context.Context, dgst digest.Digest, p place) (File, error) {
 	if p.lost != nil {
 		return nil, im.fail(NotFound, dgst, p.lost)
+	}
+	if data, ok := im.embedded[dgst]; ok {
+		p.at = location{made: data}
 	}
 	f, err := p.at.open(ctx, im.source)
 	var other *NotFileError

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -112,12 +113,26 @@ func (r *Resolver) resolve(ctx context.Context, p Path) (*resolved, error) {
 		return im, nil
 	}
 	return r.resolving.do(ctx, p, func(ctx context.Context) (*resolved, error) {
+		ctx = Together(ctx)
+		go r.enter(ctx, p)
 		form, err := recognise(ctx, r.source, p)
 		if err != nil {
 			return nil, err
 		}
 		im := newResolved(p, form, r.source, r.verdicts)
+		im.embedded = embedded(form.roots())
 		r.images.Add(p, im)
 		return im, nil
 	})
+}
+
+// enter opens the directory that a layout has its blobs in, while its documents
+// are read: then the first blobs are a round trip away.
+func (r *Resolver) enter(ctx context.Context, p Path) {
+	if p.Root.Type() != cid.DagProtobuf {
+		return
+	}
+	if f, err := r.source.Open(ctx, p.Join(ocispec.ImageBlobsDir, digest.Canonical.String())); err == nil {
+		_ = f.Close() // it is no layout
+	}
 }

@@ -42,8 +42,9 @@ func (s *waiting) want(t *testing.T, begun, open int32, when string) {
 	}
 }
 
-// opens are those of a root, and of the files that make a layout of it.
-const opens = 3
+// opens are those of a root, of the files that make a layout of it and of the
+// directory of its blobs.
+const opens = 4
 
 func waitingImage() (*waiting, *image.Resolver, image.Path) {
 	b, s := imagetest.Blobs{}, &waiting{Store: imagetest.NewStore(), letGo: make(chan struct{})}

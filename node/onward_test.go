@@ -83,7 +83,7 @@ func TestALayoutComesWithItsRoot(t *testing.T) {
 		}
 		done <- err
 	}()
-	eventually(t, "all is asked for", func() bool { return g.count(g.asked, root) == 3 })
+	eventually(t, "all is asked for", func() bool { return g.count(g.asked, root) == 4 })
 	close(g.held[root.String()])
 	if err := <-done; err != nil {
 		t.Error(err)
