@@ -30,13 +30,31 @@ func (p *push) layout(ctx context.Context) (Result, error) {
 		}
 	}
 	root := plain(p.transfer.src.Root())
-	c, err := p.addLayout(ctx, layoutIndex(root, p.tag(), attached))
+	index := layoutIndex(root, p.tag(), attached)
+	index.Manifests[0].Data = p.embedded(root)
+	c, err := p.addLayout(ctx, index)
 	if err != nil {
 		return Result{}, err
 	}
 	result, err := p.publish(ctx, c, root, nil)
 	result.Tag = p.tag()
 	return result, err
+}
+
+// maxEmbedded is the size in bytes of the largest manifest that index.json has in
+// it. Most have a few KiB.
+const maxEmbedded = 16 << 10
+
+// embedded returns the manifest of the image when it is small: with it in
+// index.json who pulls from afar waits for one answer less. OCI image spec,
+// "descriptor.md", "Embedded Content".
+func (p *push) embedded(root ocispec.Descriptor) []byte {
+	for _, m := range p.manifests {
+		if m.desc.Digest == root.Digest && len(m.data) <= maxEmbedded {
+			return m.data
+		}
+	}
+	return nil
 }
 
 // addLayout puts the directory together.

@@ -3,6 +3,7 @@ package publish_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -315,5 +316,37 @@ func TestPushSurvivesAnInterruptedSource(t *testing.T) {
 	}
 	if _, err := publish.Push(t.Context(), src, s, publish.PushOptions{}); err != nil {
 		t.Fatalf("pushed again: %v", err)
+	}
+}
+
+// A small manifest is in index.json too, and is the same everywhere.
+func TestPushPutsASmallManifestIntoTheIndex(t *testing.T) {
+	for name, layers := range map[string]int{"small": 2, "large": 200} {
+		t.Run(name, func(t *testing.T) {
+			b := imagetest.Blobs{}
+			var all [][]byte
+			for i := range layers {
+				all = append(all, fmt.Appendf(nil, "layer %d", i))
+			}
+			root := b.Image("amd64", all...)
+			for place, text := range places(t, b, root) {
+				result, s := push(t, text, publish.PushOptions{})
+				f, err := s.store.Open(t.Context(), image.Path{Root: result.Root, Rest: "index.json"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var index ocispec.Index
+				if err := json.NewDecoder(f).Decode(&index); err != nil {
+					t.Fatal(err)
+				}
+				want := b[root.Digest]
+				if len(want) > 16<<10 {
+					want = nil
+				}
+				if got := index.Manifests[0].Data; !bytes.Equal(got, want) {
+					t.Errorf("%s: index.json has %q; want %q", place, got, want)
+				}
+			}
+		})
 	}
 }
