@@ -23,7 +23,7 @@ import (
 const delay = 25 * time.Millisecond
 
 // coldRounds is how often every way is measured.
-const coldRounds = 3
+const coldRounds = 5
 
 var onlyRoutes = flag.String("routes", "", "of BenchmarkCold only the ways whose short name this expression matches, and what they are compared with")
 

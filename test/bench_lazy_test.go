@@ -22,7 +22,7 @@ import (
 var onlyStarts = flag.String("starts", "", "measure only the lazy starts whose short name matches the regular expression")
 
 // lazyRounds is how often each start is measured; the medians count.
-const lazyRounds = 3
+const lazyRounds = 5
 
 // BenchmarkLazy measures from "nerdctl run" to the output of a Python program:
 // with the layers mounted and read as they are needed, and with all of them
