@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -73,7 +76,8 @@ func chosen(b *testing.B, all []*route) []*route {
 // route is a way from the far host to a client.
 type route struct {
 	name, short string
-	against     string // the short name of what it is compared with
+	against     string   // the short name of what it is compared with
+	far         []string // the directories of who serves it
 	// open starts with nothing and returns the URL of the layer, and what
 	// stops it.
 	open func() (url string, stop func())
@@ -82,12 +86,42 @@ type route struct {
 	first, total []float64 // seconds
 }
 
-// measure times a GET of the layer, to its first and to its last byte. It begins
-// when nothing is left to be written of what others fetched: the disk would be
-// busy with that.
+// calm waits until nothing is left to be written of what was fetched before, and
+// reads what is served and who serves it: neither the disk nor what the system
+// keeps of it in memory is measured.
+func calm(b *testing.B, paths ...string) {
+	b.Helper()
+	unix.Sync()
+	for _, path := range append(paths, shared.program, filepath.Dir(tool("nerdctl"))) {
+		if err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() {
+				return ignoreAbsent(err)
+			}
+			f, err := os.Open(name)
+			if err != nil {
+				return ignoreAbsent(err)
+			}
+			defer f.Close()
+			_, err = io.Copy(io.Discard, f)
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// ignoreAbsent is for what goes away while it is looked at, as locks and sockets do.
+func ignoreAbsent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// measure times a GET of the layer, to its first and to its last byte.
 func (r *route) measure(b *testing.B, size int64) {
 	b.Helper()
-	unix.Sync() // not later: once it is open it may fetch ahead
+	calm(b, r.far...) // not later: once it is open it may fetch ahead
 	url, stop := r.open()
 	defer stop()
 	began := time.Now()
@@ -129,7 +163,7 @@ func coldRoutes(b *testing.B, l layout, layer digest.Digest) []*route {
 		return func() (string, func()) { return url, func() {} }
 	}
 	near := "/ipfs/" + gatewayCID + "/blobs/sha256/" + layer.Encoded()
-	return []*route{
+	routes := []*route{
 		{name: "plain HTTP, distribution", short: "plain HTTP", open: fixed(plainFar + "/v2/cold/real/blobs/" + layer.String())},
 		{name: "ours from ours", short: "ours", against: "plain HTTP", open: coldOurs(b, cid, layer, "--peer", seedFar)},
 		{name: "nerdctl ipfs registry + Kubo from Kubo", short: "nerdctl", against: "plain HTTP", open: coldNerdctl(b, kuboFar, kuboCID, layer)},
@@ -141,6 +175,10 @@ func coldRoutes(b *testing.B, l layout, layer digest.Digest) []*route {
 		{name: "on loopback: ours from the same Kubo", short: "ours from Kubo nearby", against: "pin add", open: coldOurs(b, gatewayCID, layer, "--peer", k.address())},
 		{name: "on loopback: ours from ours", short: "ours nearby", against: "pin add", open: coldOurs(b, cid, layer, "--peer", address)},
 	}
+	for _, r := range routes {
+		r.far = []string{seed.repo, k.repo, plain.dir}
+	}
+	return routes
 }
 
 // coldOurs is a new node each time. It has been asked for the manifest, as

@@ -52,6 +52,7 @@ type lazyStart struct {
 	name, short string
 	against     []string // the short names of what it is compared with
 	snapshotter string
+	far         []string // the directories of who serves it
 	// open returns the name of the image, what stops it, and how many bytes
 	// have come from afar.
 	open    func() (image string, stop func(), far func() float64)
@@ -62,6 +63,7 @@ type lazyStart struct {
 // measure starts a container in a containerd that knows nothing.
 func (s *lazyStart) measure(b *testing.B) {
 	b.Helper()
+	calm(b, s.far...)
 	image, stop, far := s.open()
 	defer stop()
 	dir := tempDir(b)
@@ -126,7 +128,7 @@ func lazyStarts(b *testing.B) []*lazyStart {
 		name, stop := nerdctl(near.api)
 		return name, func() { stop(); near.stop() }, m.received
 	}
-	return []*lazyStart{
+	starts := []*lazyStart{
 		{name: "distribution", short: "distribution", snapshotter: "stargz", open: func() (string, func(), func() float64) { return plainName, func() {}, nothing }},
 		{name: "ours", short: "ours", against: []string{"distribution"}, snapshotter: "stargz", open: func() (string, func(), func() float64) { return seed.name(cid), func() {}, nothing }},
 		{name: "nerdctl ipfs registry + Kubo", short: "nerdctl", against: []string{"distribution"}, snapshotter: "stargz", open: func() (string, func(), func() float64) {
@@ -143,6 +145,10 @@ func lazyStarts(b *testing.B) []*lazyStart {
 		{name: "nerdctl ipfs registry + Kubo from Kubo, 50 ms away, pulled whole", short: "nerdctl far whole", against: []string{"distribution far whole"}, snapshotter: "overlayfs", open: nerdctlFar},
 		{name: "ours from ours, 50 ms away, pulled whole", short: "ours far whole", against: []string{"distribution far whole", "nerdctl far whole"}, snapshotter: "overlayfs", open: ours(cid)},
 	}
+	for _, s := range starts {
+		s.far = []string{seed.repo, k.repo, plain.dir}
+	}
+	return starts
 }
 
 // meter counts what comes from an address, on the way from a port of its own.
