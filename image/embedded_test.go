@@ -54,8 +54,8 @@ func TestAManifestThatIsInTheIndexIsNotFetched(t *testing.T) {
 			if read := pull(t, resolver(source), tc.p, "latest"); read[0] != desc.Digest {
 				t.Errorf("the manifest is %s; want %s", read[0], desc.Digest)
 			}
-			if source.has(desc.Digest) != tc.fetched {
-				t.Errorf("opened %v", source.paths)
+			if fetched := source.has(desc.Digest); fetched != tc.fetched {
+				t.Errorf("it was fetched: %v; want %v", fetched, tc.fetched)
 			}
 		})
 	}

@@ -287,6 +287,33 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
+// What was tried and what to do is told in the same words to a client, by the
+// verbs that need no daemon, and in the log.
+func TestTheSameWordsReachEverybody(t *testing.T) {
+	endToEnd(t)
+	cid := push(t, tempDir(t), testImages(t).scratch.spec())
+	words := []string{cid, "nothing arrived for 2s while ", "; 0 blocks with 0 bytes had arrived; pin it on a node that stays online"}
+	said := func(who, text string) {
+		for _, w := range words {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s says %q, without %q", who, text, w)
+			}
+		}
+	}
+	d := serve(t, tempDir(t), "--fetch-timeout", "2s")
+	said("the registry", string(request(t, "GET", d.url("%s/manifests/latest", cid)).body))
+	for _, w := range words {
+		d.logs(t, w)
+	}
+	for _, verb := range [][]string{{"pull", cid, "oci:" + tempDir(t) + "/out"}, {"pin", "add", cid}} {
+		out, err := cli(t.Context(), tempDir(t), append(verb, "--fetch-timeout", "2s", "--bootstrap", "none")...).CombinedOutput()
+		if err == nil {
+			t.Errorf("%s succeeded", verb[0])
+		}
+		said(verb[0], string(out))
+	}
+}
+
 // A verb that fails says why in its last line, and what is wrong usage is 2.
 func TestExitStatus(t *testing.T) {
 	endToEnd(t)
