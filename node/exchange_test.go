@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"math/rand/v2"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/publish"
@@ -135,4 +137,69 @@ func TestOpenAfterClose(t *testing.T) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %s", took)
 	}
+}
+
+// late is a getter that tells of most leaves later than it has stored them.
+type late struct {
+	ipld.NodeGetter
+	first cid.Cid // the leaf that it tells of at once
+}
+
+func (l late) Get(ctx context.Context, c cid.Cid) (ipld.Node, error) {
+	nd, err := l.NodeGetter.Get(ctx, c)
+	l.hold(ctx, c)
+	return nd, err
+}
+
+func (l late) GetMany(ctx context.Context, all []cid.Cid) <-chan *ipld.NodeOption {
+	out := make(chan *ipld.NodeOption, len(all))
+	go func() {
+		defer close(out)
+		for o := range l.NodeGetter.GetMany(ctx, all) {
+			if o.Node != nil {
+				l.hold(ctx, o.Node.Cid())
+			}
+			out <- o
+		}
+	}()
+	return out
+}
+
+// hold returns when nobody waits for a leaf any more.
+func (l late) hold(ctx context.Context, c cid.Cid) {
+	if c.Type() == cid.Raw && c != l.first {
+		<-ctx.Done()
+	}
+}
+
+// What the exchange has stored counts, also if the reader saw it on the disk and
+// was gone before the exchange told of it.
+func TestWhatTheExchangeBroughtCounts(t *testing.T) {
+	const leaves = 4
+	seed, data := startNode(t, loopback(t.TempDir())), randomBytes(4, leaves<<20)
+	root := addFile(t, seed, data)
+	top, err := seed.dag.Get(t.Context(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := startNode(t, loopback(t.TempDir(), address(t, seed)))
+	n.supply.sources = func() []*supplier { return nil }
+	session := n.supply.session
+	n.supply.session = func(ctx context.Context) ipld.NodeGetter { return late{session(ctx), top.Links()[0].Cid} }
+	f, err := n.Open(within(t, patience), image.Path{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(data))
+	if _, err := f.Read(got[:1]); err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range top.Links() {
+		eventually(t, "it is stored", func() bool { return n.content.disk.here(leaf.Cid) })
+	}
+	if _, err := io.ReadFull(f, got[1:]); err != nil || !bytes.Equal(got, data) {
+		t.Error("other bytes", err)
+	}
+	_ = f.Close()
+	eventually(t, "all are counted", func() bool { return blocksFrom(n, exchangeLabel) == leaves+1 })
 }

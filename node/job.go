@@ -41,6 +41,7 @@ type job struct {
 	streams    int // that are open
 	hurried    bool
 	over       bool
+	left       []wanted // what no stream has brought, once it is over
 	stops      []func() bool
 }
 
@@ -125,6 +126,9 @@ func (j *job) end(err error) {
 	j.over = true
 	j.supply.ended(j)
 	for _, f := range j.flights {
+		if !f.come {
+			j.left = append(j.left, f.wanted)
+		}
 		j.land(f, nil, err)
 	}
 	for _, stop := range j.stops {
@@ -141,19 +145,19 @@ func (j *job) fail(err error) {
 	j.end(err)
 }
 
-// left returns what somebody needs and has not come, in its order in the file:
+// needed returns what somebody needs and has not come, in its order in the file:
 // who sends single blocks sends them in the order in which they are asked for.
-func (j *job) left() []wanted {
+func (j *job) needed() []wanted {
 	j.supply.mu.Lock()
 	defer j.supply.mu.Unlock()
-	var left []wanted
+	var needed []wanted
 	for _, f := range j.flights {
 		if f.asked {
-			left = append(left, f.wanted)
+			needed = append(needed, f.wanted)
 		}
 	}
-	slices.SortFunc(left, func(a, b wanted) int { return cmp.Compare(a.start, b.start) })
-	return left
+	slices.SortFunc(needed, func(a, b wanted) int { return cmp.Compare(a.start, b.start) })
+	return needed
 }
 
 // rest returns the part of the span that has not come, and what of it is known.
@@ -201,7 +205,7 @@ func (j *job) settle() {
 	if j.supply.local == nil {
 		return
 	}
-	for _, w := range j.left() {
+	for _, w := range j.needed() {
 		nd, ok := j.supply.local(j.ctx, w.cid)
 		if !ok {
 			continue

@@ -1,13 +1,9 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
-
-	ipld "github.com/ipfs/go-ipld-format"
 )
 
 const (
@@ -22,9 +18,6 @@ const (
 	maxQuiet = 3
 	// maxRacing is how many sources are asked for the same at once.
 	maxRacing = 3
-	// askAnewAfter is how long the exchange may bring nothing until it is asked
-	// anew, at most a third of what a reader waits; twice as long each time.
-	askAnewAfter = 5 * time.Second
 	// retryEvery is the pause before those are asked again that all failed.
 	retryEvery = time.Second
 )
@@ -39,7 +32,8 @@ type race struct {
 	// why it ended.
 	exchange bool
 	refused  error
-	hopeful  bool // some source may have it later
+	first    time.Time // the exchange was asked; zero if it was not
+	hopeful  bool      // some source may have it later
 
 	seen, seenAll int64 // the progress when a block came last, or when it was last looked at
 	quiet         int   // times in a row that the job had brought little
@@ -65,6 +59,7 @@ func (j *job) run() {
 	}
 	r := &race{job: j, tried: map[*supplier]bool{}, ended: make(chan attempt)}
 	j.fail(r.run())
+	r.account()
 }
 
 // run returns why what is still missing does not come.
@@ -72,7 +67,7 @@ func (r *race) run() error {
 	r.next()
 	late := time.NewTimer(r.patience(hedgeAfter))
 	defer late.Stop()
-	for r.streaming() || len(r.left()) > 0 {
+	for r.streaming() || len(r.needed()) > 0 {
 		if r.running == 0 {
 			if err := r.again(); err != nil {
 				return err
@@ -119,6 +114,9 @@ func (r *race) next() {
 	}
 	if !r.exchange && r.refused == nil {
 		r.exchange = true
+		if r.first.IsZero() {
+			r.first = time.Now()
+		}
 		r.supply.log.Debug("asking the exchange", "for", r.span.query())
 		r.start(nil, r.ask)
 	}
@@ -151,7 +149,7 @@ func (r *race) hedge() {
 	if seen-r.seen >= minProgress {
 		r.quiet = 0
 	}
-	if r.quiet > 0 && (all-r.seenAll < minProgress || r.quiet > maxQuiet) && len(r.left()) > 0 {
+	if r.quiet > 0 && (all-r.seenAll < minProgress || r.quiet > maxQuiet) && len(r.needed()) > 0 {
 		r.next()
 	}
 	r.seen, r.seenAll = seen, all
@@ -182,7 +180,7 @@ func (r *race) settled(a attempt) {
 			r.hopeful = true
 		}
 	}
-	if !r.streaming() && len(r.left()) > 0 {
+	if !r.streaming() && len(r.needed()) > 0 {
 		r.next()
 	}
 }
@@ -215,87 +213,4 @@ func (r *race) waiting() bool {
 		}
 	}
 	return false
-}
-
-// ask asks the node's own exchange, and when that brings nothing for a while
-// also in a session of its own: in Bitswap, who gives up takes along what others
-// of the same session want just then. So what may be given up for a reader has
-// a session of its own from the beginning. When a reader has come for it after
-// all, it is asked in the readers' session too, which knows already who has it.
-func (r *race) ask() error {
-	from, hurried := r.trail.getter, (<-chan struct{})(nil)
-	if r.idle {
-		from, hurried = func() ipld.NodeGetter { return r.supply.session(r.ctx) }, r.urgent
-	}
-	ctx, cancel := context.WithCancel(r.ctx)
-	defer cancel()
-	var came atomic.Int64 // blocks
-	ended, running := make(chan error), 0
-	start := func(from ipld.NodeGetter) {
-		running++
-		go func() {
-			err := r.askOf(ctx, from, &came)
-			select {
-			case ended <- err:
-			case <-ctx.Done():
-			}
-		}()
-	}
-	start(from())
-	before, wait := came.Load(), min(askAnewAfter, r.supply.timeout/3)
-	for late := time.NewTimer(wait); ; late.Reset(wait) {
-		select {
-		case err := <-ended:
-			if running--; err == nil || running == 0 {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-hurried:
-			hurried = nil
-			start(r.trail.getter())
-		case <-late.C:
-			if now := came.Load(); now != before {
-				before = now
-				continue
-			}
-			r.supply.log.Debug("asking the exchange anew", "for", r.span.query())
-			wait *= 2
-			start(r.supply.session(ctx))
-		}
-	}
-}
-
-// askOf asks for what is left and counts the blocks that come.
-func (r *race) askOf(ctx context.Context, from ipld.NodeGetter, came *atomic.Int64) error {
-	var b batch
-	b.wanted = r.left()
-	cids := b.cids()
-	if len(cids) == 0 {
-		return nil
-	}
-	begun, missing := time.Now(), len(cids)
-	err := getBlocks(ctx, from, cids, func(nd ipld.Node) {
-		missing--
-		came.Add(1)
-		r.arrived(nd, time.Since(begun))
-	})
-	if err == nil && missing > 0 {
-		err = errors.New("it was not delivered")
-	}
-	return err
-}
-
-// arrived takes in a block that the exchange has verified and stored, a time
-// after it was asked.
-func (j *job) arrived(nd ipld.Node, wait time.Duration) {
-	j.supply.mu.Lock()
-	f := j.supply.flights[nd.Cid()]
-	j.supply.mu.Unlock()
-	if f == nil {
-		return
-	}
-	j.supply.metrics.came(exchangeLabel, len(nd.RawData()), wait)
-	j.supply.expect(f, nd)
-	j.supply.land(f, nd, nil)
 }
