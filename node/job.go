@@ -30,6 +30,7 @@ type job struct {
 	idle   bool          // it began before a reader asked for it
 	brief  bool          // it is idle for a short time only
 	relay  bool          // it is for a peer that counts on us
+	ranged bool          // it began for the reader of a Range
 	leader *supplier     // who fetches it for us too; nil if nobody does
 	bytes  atomic.Int64  // that streams brought, wanted or not
 

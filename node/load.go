@@ -131,9 +131,16 @@ func (c *content) learn(nd ipld.Node) {
 func (l *loader) retrieve() *retrieval {
 	if l.retrieval == nil {
 		l.retrieval = newRetrieval(l.ctx, l.content, l.path.Root)
-		l.retrieval.idle = l.idle
+		l.retrieval.idle, l.retrieval.ranged = l.idle, l.ranged()
 	}
 	return l.retrieval
+}
+
+// ranged reports whether it loads for the reader of a Range, and not for one who
+// wants all of a file, or to know how large it is.
+func (l *loader) ranged() bool {
+	size := l.begin.To - l.begin.From
+	return !l.idle && size > 1 && size < partSize
 }
 
 func (l *loader) close() {

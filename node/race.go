@@ -47,12 +47,7 @@ type attempt struct {
 
 // run does the job.
 func (j *job) run() {
-	if j.idle && !j.brief {
-		j.supply.rest(j)
-	} else if j.supply.slots.take(j.place, j.urgent, j.ctx.Done()) {
-		begun := time.Now()
-		defer func() { j.supply.slots.give(time.Since(begun)) }()
-	}
+	defer j.enter()()
 	j.settle()
 	if j.supply.spread != nil && !j.relay {
 		j.leader = j.supply.spread.leader(j.trail.dag, j.span)
@@ -60,6 +55,22 @@ func (j *job) run() {
 	r := &race{job: j, tried: map[*supplier]bool{}, ended: make(chan attempt)}
 	j.fail(r.run())
 	r.account()
+}
+
+// enter waits until the job may ask; leave says that it is done.
+func (j *job) enter() (leave func()) {
+	if j.idle && !j.brief {
+		j.supply.rest(j)
+		return func() {}
+	}
+	if j.supply.slots.take(j.place, j.urgent, j.ctx.Done()) {
+		begun := time.Now()
+		return func() { j.supply.slots.give(time.Since(begun)) }
+	}
+	if j.ranged && j.supply.room.Acquire(j.ctx, 1) == nil {
+		return func() { j.supply.room.Release(1) }
+	}
+	return func() {}
 }
 
 // run returns why what is still missing does not come.

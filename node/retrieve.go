@@ -99,6 +99,7 @@ type retrieval struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	idle    bool // no reader has asked for it
+	ranged  bool // the reader is one of a Range
 
 	mu     sync.Mutex
 	wants  map[cid.Cid]*want // in flight or held
@@ -187,7 +188,7 @@ func (r *retrieval) reset() {
 
 // begin begins to fetch a batch; rest ends every want of it.
 func (r *retrieval) begin(ctx context.Context, b batch, wants map[cid.Cid]*want) (rest func()) {
-	b.direct, b.idle = b.direct && !r.idle, r.idle
+	b.direct, b.idle, b.ranged = b.direct && !r.idle, r.idle, r.ranged
 	fetched := r.fetcher.begin(ctx, b, func(nd ipld.Node) {
 		if w, ok := wants[nd.Cid()]; ok {
 			delete(wants, nd.Cid())

@@ -25,6 +25,10 @@ const (
 	// that it reads next, and from the node the time to pass it on meanwhile.
 	near        = 10 * time.Millisecond
 	nearStreams = 4
+	// maxRanged is how many parts come on top for readers of Ranges. There may be
+	// any number of those at once, each part holds a block in memory while it
+	// comes, and on a slow link more would only delay each other.
+	maxRanged = 64
 )
 
 // slots are the places of the parts under way, given in the order of asking.

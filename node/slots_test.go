@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,6 +48,51 @@ func TestPartsBeginInTheirOrder(t *testing.T) {
 	}
 	if err := <-read; err != nil || !bytes.Equal(got.Bytes(), data) {
 		t.Errorf("read %d bytes, %v", got.Len(), err)
+	}
+}
+
+// However many Ranges are read at once, no more parts of them are under way than
+// there is room for, and all of them come.
+func TestRangesWaitForRoom(t *testing.T) {
+	const ranges, places = maxRanged + 100, 4
+	st, roots, all := gatedFiles(t, ranges<<20)
+	good, gate := honest(t, st), make(chan struct{})
+	var mu sync.Mutex
+	var asked, most int
+	count := func(more int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		asked += more
+		most = max(most, asked)
+		return asked
+	}
+	n := behind(t, patience, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.Path, roots[0].String()) { // a leaf
+			count(1)
+			defer count(-1)
+			<-gate
+		}
+		good.ServeHTTP(w, r)
+	})))
+	n.haunts.max = 0                                                             // nothing around them
+	n.supply.sources()[0].client.Transport.(*http.Transport).MaxConnsPerHost = 0 // as with a peer
+	path := image.Path{Root: roots[0]}
+	readRange(t, n, path, 0, 10)
+	limitStreams(t, n, places)
+	var readers sync.WaitGroup
+	for i := range int64(ranges - 1) {
+		from := (i+1)<<20 + 5
+		readers.Go(func() {
+			if got := readRange(t, n, path, from, from+10); !bytes.Equal(got, all[0][from:from+10]) {
+				t.Errorf("other bytes at %d", from)
+			}
+		})
+	}
+	eventually(t, "there is no room", func() bool { return count(0) >= maxRanged })
+	close(gate)
+	readers.Wait()
+	if most > maxRanged+places {
+		t.Errorf("%d parts were under way at once; want %d", most, maxRanged+places)
 	}
 }
 

@@ -28,7 +28,7 @@ func (s *supply) claim(missing []wanted) {
 func (s *supply) newJob(t *trail, b batch) *job {
 	s.metrics.retrievals.Inc()
 	j := newJob(s, t, b.span)
-	j.relay = b.relay
+	j.relay, j.ranged = b.relay, b.ranged
 	if b.idle {
 		j.idle, j.brief, s.spare[j] = true, b.brief, true
 		return j

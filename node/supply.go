@@ -13,6 +13,7 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
+	"golang.org/x/sync/semaphore"
 )
 
 // maxTrails is of how many DAGs it is remembered who had them.
@@ -33,6 +34,8 @@ type batch struct {
 	brief bool
 	// relay says that it is for a peer that counts on us to fetch it.
 	relay bool
+	// ranged says that it is for the reader of a Range.
+	ranged bool
 }
 
 // wanted is a block and where it lies in the span of its batch.
@@ -73,6 +76,8 @@ type supply struct {
 	metrics *supplyMetrics
 	trails  *lru.Cache[cid.Cid, *trail]
 	slots   slots
+	// room is for what readers of Ranges wait for and the slots have no place for.
+	room *semaphore.Weighted
 
 	mu      sync.Mutex
 	flights map[cid.Cid]*flight
@@ -106,7 +111,8 @@ func newSupply(session func(context.Context) ipld.NodeGetter, timeout time.Durat
 		sources: func() []*supplier { return nil },
 		log:     slog.New(slog.DiscardHandler),
 		timeout: timeout, metrics: newSupplyMetrics(),
-		trails: trails, slots: slots{limit: firstStreams}, flights: map[cid.Cid]*flight{}, spare: map[*job]bool{},
+		trails: trails, slots: slots{limit: firstStreams}, room: semaphore.NewWeighted(maxRanged),
+		flights: map[cid.Cid]*flight{}, spare: map[*job]bool{},
 	}
 }
 
