@@ -21,7 +21,11 @@ func (k *Keeper) keepPulled(ctx context.Context) time.Duration {
 	var over []*pull
 	k.mu.Lock()
 	for id, p := range k.pulled {
-		if left := quiet - time.Since(p.last); left > 0 {
+		left := quiet - time.Since(p.last)
+		if k.readers[id] > 0 {
+			left = quiet
+		}
+		if left > 0 {
 			next = min(next, left)
 			continue
 		}

@@ -142,10 +142,15 @@ func summarize(c *image.Content) (*summary, error) {
 	return s, nil
 }
 
-// Blob implements Images.
+// Blob implements Images. An image is not kept for having been pulled while the
+// context of a request for a layer of it goes on.
 func (g *Guard) Blob(ctx context.Context, p image.Path, dgst digest.Digest) (*image.Content, error) {
 	if _, err := g.admit(ctx, p, dgst); err != nil {
 		return nil, err
+	}
+	manifest, pulled := g.above.Get(layer{p, dgst})
+	if pulled {
+		g.keeper.reading(ctx, p)
 	}
 	c, err := g.images.Blob(ctx, p, dgst)
 	if err != nil {
@@ -155,7 +160,7 @@ func (g *Guard) Blob(ctx context.Context, p image.Path, dgst digest.Digest) (*im
 		_ = c.Close() // only read
 		return nil, tooLarge(p, c.Size(), most)
 	}
-	if manifest, ok := g.above.Get(layer{p, dgst}); ok {
+	if pulled {
 		g.keeper.noteManifest(p, manifest)
 	}
 	return c, nil

@@ -1,10 +1,13 @@
 package pin_test
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
@@ -257,6 +260,40 @@ func TestOnPull(t *testing.T) {
 	h.node.Offline = true
 	if err := readBlob(t, h.images, pulled, digest.FromString("for amd64")); image.ClassOf(err) != image.Unavailable {
 		t.Errorf("the platform that was not pulled gave %v; want that it is not here", err)
+	}
+}
+
+// An image is left alone while somebody reads from it, and two seconds more, but
+// not for ever.
+func TestOnPullWaitsForReaders(t *testing.T) {
+	for name, c := range map[string]struct{ read, after, kept time.Duration }{
+		"a short while": {read: 30 * time.Second, after: 31 * time.Second, kept: 33 * time.Second},
+		"for ever":      {read: time.Hour, after: 59 * time.Second, kept: 65 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(pin.Options{OnPull: true})
+				root, img := h.layout("a layer")
+				p, guard := image.Path{Root: root}, h.Guard(h.images)
+				expectAll(t, "the manifest", classes(t, guard, p, img.Digest), 0)
+				ctx, stop := context.WithCancel(t.Context())
+				go h.Run(ctx)
+				defer stop()
+				reading, done := context.WithTimeout(ctx, c.read)
+				defer done()
+				if _, err := guard.Blob(reading, p, digest.FromString("a layer")); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(c.after) // by the clock of the bubble, which nobody waits for
+				if all := h.list(t); len(all) > 0 {
+					t.Errorf("kept while it is read: %+v", all[0])
+				}
+				<-time.After(c.kept - c.after)
+				if all := h.list(t); len(all) != 1 || all[0].State != pin.Kept {
+					t.Errorf("%d are kept; want one", len(all))
+				}
+			})
+		})
 	}
 }
 

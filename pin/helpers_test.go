@@ -1,6 +1,7 @@
 package pin_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -118,7 +119,9 @@ func readAll(t *testing.T, images pin.Images, p image.Path, ref string) error {
 
 func readBlob(t *testing.T, images pin.Images, p image.Path, dgst digest.Digest) error {
 	t.Helper()
-	c, err := images.Blob(t.Context(), p, dgst)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c, err := images.Blob(ctx, p, dgst)
 	if err != nil {
 		return err
 	}

@@ -77,8 +77,11 @@ type Keeper struct {
 	mu     sync.Mutex
 	adding map[string]*addition // by the image's id
 	pulled map[string]*pull     // likewise
-	later  map[string]retry     // likewise
-	wake   chan struct{}        // has room for one
+	// readers are how many read from an image just now.
+	readers map[string]int
+
+	later map[string]retry // likewise
+	wake  chan struct{}    // has room for one
 
 	proof  proofMetrics
 	signed *Signed // nil means that nothing has to be signed
@@ -91,7 +94,7 @@ func New(images Resolver, blocks Blocks, store Store, o Options) *Keeper {
 	}
 	k := &Keeper{
 		images: images, blocks: blocks, ledger: NewLedger(store), options: o,
-		adding: map[string]*addition{}, pulled: map[string]*pull{}, later: map[string]retry{},
+		adding: map[string]*addition{}, pulled: map[string]*pull{}, readers: map[string]int{}, later: map[string]retry{},
 		wake: make(chan struct{}, 1),
 	}
 	if o.Key != "" {

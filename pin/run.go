@@ -18,6 +18,8 @@ const (
 	// quiet is how long an image is left alone after its pull, which brings
 	// most of it by itself.
 	quiet = 2 * time.Second
+	// maxReading is how long it may be left alone for one that reads from it.
+	maxReading = time.Minute
 	// The pauses after the first and after later failures of an image.
 	firstPause, maxPause = 10 * time.Second, 10 * time.Minute
 )
@@ -169,6 +171,26 @@ func (k *Keeper) tried(id string, err error) {
 	}
 	pause := min(max(2*k.later[id].pause, firstPause), maxPause)
 	k.later[id] = retry{time.Now().Add(pause), pause}
+}
+
+// reading leaves the image at p alone until ctx ends.
+func (k *Keeper) reading(ctx context.Context, p image.Path) {
+	id := idOf(p)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.readers[id]++
+	ctx, cancel := context.WithTimeout(ctx, maxReading)
+	context.AfterFunc(ctx, func() {
+		cancel()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.readers[id]--; k.readers[id] == 0 {
+			delete(k.readers, id)
+		}
+		if noted := k.pulled[id]; noted != nil {
+			noted.last = time.Now()
+		}
+	})
 }
 
 // noteManifest notes that something below a manifest was pulled.

@@ -18,8 +18,8 @@ import (
 )
 
 // Hundreds of small ranges of a layer that is far, asked for at once, take no
-// more memory than all of it pulled and, each, the block of it; and in one
-// request little more than all of it pulled.
+// more memory than all of it pulled and those blocks that there is room for at a
+// time; and in one request little more than all of it pulled.
 func TestRangeMemory(t *testing.T) {
 	const (
 		size   = 512 << 20
@@ -37,7 +37,7 @@ func TestRangeMemory(t *testing.T) {
 	address := seed.address(t)
 	// peak is the most that a daemon takes that begins with nothing.
 	peak := func(read func(url string)) int64 {
-		d := serve(t, tempDir(t), "--peer", address, "--pin-on-pull", "none") // keeping it takes memory too, when it takes long
+		d := serve(t, tempDir(t), "--peer", address)
 		defer d.stop()
 		request(t, "GET", d.url("%s/manifests/latest", cid))
 		read(d.url("%s/blobs/%s", cid, layer.Digest))
@@ -78,7 +78,7 @@ func TestRangeMemory(t *testing.T) {
 		}
 	})
 	t.Logf("peak memory: %d MiB for all of it, %d MiB for %d ranges, %d MiB for as many in one request", whole>>20, apart>>20, ranges, together>>20)
-	if apart > whole+ranges<<20 || together > whole+64<<20 {
+	if apart > whole+256<<20 || together > whole+64<<20 {
 		t.Errorf("%d ranges took %d MiB, in one request %d MiB; all of it takes %d MiB", ranges, apart>>20, together>>20, whole>>20)
 	}
 }
