@@ -161,6 +161,18 @@ func (j *job) needed() []wanted {
 	return needed
 }
 
+// storing reports whether a block of the job is here, and on its way to the disk.
+func (j *job) storing() bool {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	for _, f := range j.flights {
+		if f.come {
+			return true
+		}
+	}
+	return false
+}
+
 // rest returns the part of the span that has not come, and what of it is known.
 func (j *job) rest() (span, []wanted) {
 	j.supply.mu.Lock()

@@ -153,11 +153,12 @@ func (r *race) start(s *supplier, do func() error) {
 }
 
 // hedge asks another when those that are being asked bring little. While they
-// bring much to others the job waits for its turn, but not for long.
+// bring much to others the job waits for its turn, but not for long. That the
+// disk is slow is no fault of theirs.
 func (r *race) hedge() {
 	seen, all := r.progress()
 	r.quiet++
-	if seen-r.seen >= minProgress {
+	if seen-r.seen >= minProgress || r.storing() {
 		r.quiet = 0
 	}
 	if r.quiet > 0 && (all-r.seenAll < minProgress || r.quiet > maxQuiet) && len(r.needed()) > 0 {

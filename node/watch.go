@@ -74,8 +74,11 @@ func (w *watch) came(n int) {
 	w.bytes += int64(n)
 }
 
-// takeFrom takes in a block that the source sent.
+// takeFrom takes in a block that the source sent, which may send no more before
+// that is done.
 func (j *job) takeFrom(w *watch, c cid.Cid, data []byte) (bool, error) {
+	w.timer.Stop()
+	defer w.timer.Reset(min(maxIdle, j.supply.timeout))
 	return j.supply.take(w.ctx, c, data, func() {
 		j.trail.brought(w.source, 1)
 		w.mu.Lock()
