@@ -68,8 +68,9 @@ func (s *serving) check(t *testing.T, layer ocispec.Descriptor) {
 func servingAll(t *testing.T, far *toxiproxy, l layout) (all []*serving, cid string) {
 	t.Helper()
 	const asksForCAR = "format=car"
-	ours := &serving{name: "ours", labels: []string{"peer"}, says: asksForCAR}
-	streams := &serving{name: "Kubo that streams", labels: []string{"peer"}, says: asksForCAR}
+	// What a stream is late with may come by Bitswap meanwhile.
+	ours := &serving{name: "ours", labels: []string{"peer", "bitswap"}, says: asksForCAR}
+	streams := &serving{name: "Kubo that streams", labels: []string{"peer", "bitswap"}, says: asksForCAR}
 	// Bitswap itself may take a while to ask another for what the dead one had been asked for.
 	bitswap := &serving{name: "Kubo with only Bitswap", labels: []string{"bitswap"}, says: "asking the exchange", flags: []string{"--fetch-timeout", "60s"}}
 	gateways := &serving{name: "Kubo's gateway", says: asksForCAR, flags: []string{"--offline"}}
