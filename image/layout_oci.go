@@ -44,8 +44,9 @@ type layoutReader func(name string) ([]byte, error)
 func readOCILayout(ctx context.Context, source Source, p Path) layoutReader {
 	read := map[string]func() ([]byte, error){}
 	for _, name := range []string{ocispec.ImageLayoutFile, ocispec.ImageIndexFile} {
-		read[name] = sync.OnceValues(func() ([]byte, error) { return readSmall(ctx, source, file(p.Join(name))) })
-		go func() { _, _ = read[name]() }() // what it returns is asked for later
+		once := sync.OnceValues(func() ([]byte, error) { return readSmall(ctx, source, file(p.Join(name))) })
+		go func() { _, _ = once() }() // what it returns is asked for later
+		read[name] = once
 	}
 	return func(name string) ([]byte, error) { return read[name]() }
 }
