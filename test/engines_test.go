@@ -33,11 +33,14 @@ func containerdEngine(t testing.TB) *containerd {
 	})
 }
 
+// withoutCRI is for a containerd that no kubelet talks to.
+const withoutCRI = `disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri"]
+`
+
 const containerdConfig = `version = 3
 root = "%[1]s/root"
 state = "%[1]s/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri"]
-[grpc]
+%[2]s[grpc]
   address = "%[1]s/containerd.sock"
 [plugins."io.containerd.metadata.v1.bolt"]
   content_sharing_policy = "isolated"
@@ -54,13 +57,19 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 // launchContainerd starts the two in a directory. What it returns has to be
 // stopped, with an error as well.
 func launchContainerd(dir string) (*containerd, error) {
+	return launchContainerdWith(dir, withoutCRI, "")
+}
+
+// launchContainerdWith does so with more in the configuration: at its top, and
+// tables.
+func launchContainerdWith(dir, top, tables string) (*containerd, error) {
 	c := &containerd{dir: dir, ipfsRepo: filepath.Join(dir, "ipfs")}
 	c.address = filepath.Join(c.dir, "containerd.sock")
 	if err := os.MkdirAll(c.ipfsRepo, 0o755); err != nil {
 		return nil, err
 	}
 	config := filepath.Join(c.dir, "config.toml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, containerdConfig, c.dir), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, containerdConfig+tables, c.dir, top), 0o600); err != nil {
 		return nil, err
 	}
 	socket := filepath.Join(c.dir, "stargz.sock")

@@ -75,3 +75,5 @@ done
 # Our own program around stargz-snapshotter: see stargz/main.go. Go's cache
 # knows whether there is something to do.
 (cd stargz && CGO_ENABLED=0 go build -o "$bin/stargz" .)
+# And what stands for a kubelet: see cri/main.go.
+(cd cri && CGO_ENABLED=0 go build -o "$bin/cri" .)

@@ -137,7 +137,7 @@ func checkInstalled() error {
 		return err
 	}
 	missing := []string{}
-	for _, name := range []string{"ipfs", "containerd", "containerd-shim-runc-v2", "ctr", "nerdctl", "buildkitd", "buildctl", "registry", "crane", "cosign", "ipfs-cluster-service", "stargz"} {
+	for _, name := range []string{"ipfs", "containerd", "containerd-shim-runc-v2", "ctr", "nerdctl", "buildkitd", "buildctl", "registry", "crane", "cosign", "ipfs-cluster-service", "stargz", "cri"} {
 		if _, err := os.Stat(filepath.Join(cache, "bin", name)); err != nil {
 			missing = append(missing, name)
 		}
