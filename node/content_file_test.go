@@ -176,13 +176,18 @@ func TestOpenFilesAreLetGo(t *testing.T) {
 		if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("read %d bytes, %v", len(got), err)
 		}
-		if n := c.opened.recent.Len(); n != maxOpenFiles {
+		open := func() (files int, sweeping bool) {
+			c.opened.mu.Lock()
+			defer c.opened.mu.Unlock()
+			return c.opened.recent.Len(), c.opened.sweeping
+		}
+		if n, _ := open(); n != maxOpenFiles {
 			t.Errorf("%d files are open", n)
 		}
 		last := f.(*file).leaf.file
 		time.Sleep(2*openFileIdle + time.Second) //nolint:forbidigo // the clock of the bubble, which nobody waits for
 		synctest.Wait()
-		if n := c.opened.recent.Len(); n != 0 || c.opened.sweeping {
+		if n, sweeping := open(); n != 0 || sweeping {
 			t.Errorf("%d files are still open", n)
 		}
 		if _, err := last.Stat(); err != nil {

@@ -91,6 +91,8 @@ func TestRangesWaitForRoom(t *testing.T) {
 	eventually(t, "there is no room", func() bool { return count(0) >= maxRanged })
 	close(gate)
 	readers.Wait()
+	mu.Lock()
+	defer mu.Unlock()
 	if most > maxRanged+places {
 		t.Errorf("%d parts were under way at once; want %d", most, maxRanged+places)
 	}
