@@ -21,7 +21,7 @@ TEST_TIMEOUT ?= 45m
 BENCH_TIMEOUT ?= 60m
 FUZZ_TIME ?= 30s
 
-.PHONY: help run test bench check build lint fmt docs fuzz clean
+.PHONY: help run test race bench check build lint fmt docs fuzz clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,11 +42,18 @@ test: ## install what the tests need, and run all of them
 	test/install.sh
 	$(GO) test -timeout $(TEST_TIMEOUT) ./...
 
+# What is small enough to be slowed down. It takes a C compiler; for all of it,
+# and some twenty minutes: make race RACE=./...
+RACE ?= ./image/... ./pin/... ./registry/... ./publish
+
+race: ## run tests again, with the race detector
+	CGO_ENABLED=1 $(GO) test -race $(RACE)
+
 bench: build ## compare with the other ways to serve an image, as ratios in one run
 	test/install.sh
 	$(GO) test -timeout $(BENCH_TIMEOUT) -run '^$$' -bench . -benchtime 1x ./test/...
 
-check: lint build test ## what CI does: lint, build, test
+check: lint build test race ## what CI does: lint, build, test
 
 build: ## build bin/ipfs-registry, a static binary
 	@mkdir -p bin/data # for the Dockerfile

@@ -12,7 +12,7 @@ mkdir -p "$bin"
 packages=(
 	runc crun skopeo podman buildah umoci docker.io docker-compose fuse3 stargz-snapshotter
 	nginx-light wrk debootstrap busybox-static iproute2 iptables containernetworking-plugins
-	openssl util-linux e2fsprogs systemd ca-certificates
+	openssl util-linux e2fsprogs systemd ca-certificates gcc libc6-dev
 )
 
 # name, module, version, package
