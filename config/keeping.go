@@ -54,7 +54,7 @@ func keeping(s *Settings) []Option {
 			Doc:     "A file with public keys, PEM, by one of which cosign has to have signed an image that is kept or served, with the signature in the image's layout or referrers.",
 			Allowed: "a file"},
 		{Name: "gc.watermark", Arg: "PERCENT", field: &s.GCWatermark, Verbs: serve, Default: "90",
-			Doc:     "How full the disk of the repository may be before what nothing needs is removed, and after that the images pulled least recently; 0 means never.",
+			Doc:     "How full the disk of the repository may be, as df says, before what nothing needs is removed, and after that the images pulled least recently; 0 means never.",
 			Allowed: "a whole number from 0 to 100", check: percent},
 	}
 }

@@ -25,7 +25,9 @@ func (n *Node) Usage(ctx context.Context) (pin.Usage, error) {
 	return pin.Usage{Blocks: used, Free: free, Total: total}, err
 }
 
-// diskSpace returns the free bytes, and all bytes, of the file system of path.
+// diskSpace returns the free bytes of the file system of path, and all that can
+// be used, as df counts them: what is held back for root, or beyond a quota, is
+// neither used nor to be had.
 func diskSpace(path string) (free, total uint64, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
@@ -33,5 +35,5 @@ func diskSpace(path string) (free, total uint64, err error) {
 	}
 	block := uint64(fs.Bsize)
 	free = uint64(fs.Bavail) * block //nolint:unconvert // on FreeBSD it may be negative, and of a signed type
-	return free, fs.Blocks * block, nil
+	return free, (fs.Blocks-fs.Bfree)*block + free, nil
 }
