@@ -75,6 +75,8 @@ func startClusterPeer(t *testing.T, title string, replace ...string) *clusterPee
 	// Only so that several of them run on one host.
 	p.env = append(p.env, "IPFS_CLUSTER_PATH="+filepath.Join(dir, "cluster"), "CLUSTER_LISTENMULTIADDRESS="+p.listen,
 		"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/"+port(t), "CLUSTER_IPFSPROXY_LISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/"+port(t))
+	// What one says before the others are connected it says again, by default after a minute.
+	p.env = append(p.env, "CLUSTER_CRDT_REBROADCASTINTERVAL=1s")
 	storage := p.commands(t, title)
 	p.run(t, storage[0])
 	cmd := command(context.Background(), "sh", "-c", "exec "+storage[1])
