@@ -70,7 +70,10 @@ func TestRangesWaitForRoom(t *testing.T) {
 		if !strings.Contains(r.URL.Path, roots[0].String()) { // a leaf
 			count(1)
 			defer count(-1)
-			<-gate
+			select {
+			case <-gate:
+			case <-r.Context().Done():
+			}
 		}
 		good.ServeHTTP(w, r)
 	})))
@@ -88,7 +91,11 @@ func TestRangesWaitForRoom(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "there is no room", func() bool { return count(0) >= maxRanged })
+	eventually(t, "all wait and there is no room", func() bool {
+		n.supply.mu.Lock()
+		defer n.supply.mu.Unlock()
+		return len(n.supply.flights) == ranges-1 && count(0) >= maxRanged
+	})
 	close(gate)
 	readers.Wait()
 	mu.Lock()

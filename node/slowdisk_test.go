@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 // While a block is stored no other source is asked for it, however slow the disk
 // is, and the one that sent it has not failed.
 func TestSlowDiskIsNoFaultOfASource(t *testing.T) {
-	const timeout, slow = 3 * time.Second, 2500 * time.Millisecond // longer than another source is waited for
+	const slow = 2*slowAfter + time.Second // longer than another source is waited for
 	st := memoryStore(t)
 	root, data := shape{size: 3 << 20, chunk: 1 << 20, links: 5, raw: true}.build(t, offlineContent(st).dag)
 	var asked atomic.Int32
@@ -25,12 +26,11 @@ func TestSlowDiskIsNoFaultOfASource(t *testing.T) {
 		asked.Add(1)
 		honest(t, st).ServeHTTP(w, r)
 	})
-	n := behind(t, timeout, serveGateway(t, counting), serveGateway(t, counting))
-	keep, once := n.supply.keep, make(chan struct{}, 1)
+	n := behind(t, patience, serveGateway(t, counting), serveGateway(t, counting))
+	keep, once := n.supply.keep, sync.Once{}
 	n.supply.keep = func(ctx context.Context, b blocks.Block) error {
-		if b.Cid().Type() == cid.Raw && len(once) == 0 {
-			once <- struct{}{}
-			<-time.After(slow) // the disk
+		if b.Cid().Type() == cid.Raw {
+			once.Do(func() { <-time.After(slow) }) // the disk
 		}
 		return keep(ctx, b)
 	}
