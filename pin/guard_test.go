@@ -281,9 +281,11 @@ func TestOnPullWaitsForReaders(t *testing.T) {
 				defer stop()
 				reading, done := context.WithTimeout(ctx, c.read)
 				defer done()
-				if _, err := guard.Blob(reading, p, digest.FromString("a layer")); err != nil {
+				blob, err := guard.Blob(reading, p, digest.FromString("a layer"))
+				if err != nil {
 					t.Fatal(err)
 				}
+				defer blob.Close()
 				<-time.After(c.after) // by the clock of the bubble, which nobody waits for
 				if all := h.list(t); len(all) > 0 {
 					t.Errorf("kept while it is read: %+v", all[0])

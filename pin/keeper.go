@@ -74,14 +74,12 @@ type Keeper struct {
 	// which image needs what, so that the two agree.
 	changing sync.Mutex
 
-	mu     sync.Mutex
-	adding map[string]*addition // by the image's id
-	pulled map[string]*pull     // likewise
-	// readers are how many read from an image just now.
-	readers map[string]int
-
-	later map[string]retry // likewise
-	wake  chan struct{}    // has room for one
+	mu      sync.Mutex
+	adding  map[string]*addition // by the image's id
+	pulled  map[string]*pull     // likewise
+	readers map[string]int       // likewise: how many read from it just now
+	later   map[string]retry     // likewise
+	wake    chan struct{}        // has room for one
 
 	proof  proofMetrics
 	signed *Signed // nil means that nothing has to be signed
