@@ -42,8 +42,8 @@ test: ## install what the tests need, and run all of them
 	test/install.sh
 	$(GO) test -timeout $(TEST_TIMEOUT) ./...
 
-# What is small enough to be slowed down. It takes a C compiler; for all of it,
-# and some twenty minutes: make race RACE=./...
+# What is small enough to be slowed down; "make race RACE=./node" takes eight
+# minutes more. It needs a C compiler.
 RACE ?= ./image/... ./pin/... ./registry/... ./publish
 
 race: ## run tests again, with the race detector

@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	limit = 2 * time.Minute // for all of it
-	poll  = 20 * time.Millisecond
+	limit   = 2 * time.Minute // for all but the cleaning up
+	cleanup = 20 * time.Second
+	poll    = 20 * time.Millisecond
 )
 
 func main() {
@@ -65,6 +66,8 @@ func run(ctx context.Context, address, image string) (err error) {
 		return fmt.Errorf("run the pod: %w", err)
 	}
 	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup) // also when the time is over
+		defer cancel()
 		_, stopped := e.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: box.GetPodSandboxId()})
 		_, removed := e.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: box.GetPodSandboxId()})
 		err = errors.Join(err, stopped, removed)
