@@ -2,6 +2,7 @@ package test
 
 import (
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -71,6 +72,20 @@ func TestPushSourcesLazily(t *testing.T) {
 					t.Errorf("%d layers were mounted by FUSE; want %d", got, want)
 				}
 			})
+		}
+	}
+}
+
+// What an image was before its layers were converted, resolve says.
+func TestResolveSaysWhatWasConverted(t *testing.T) {
+	repo, l := tempDir(t), testImages(t).scratch
+	for _, format := range []string{"--estargz", "--zstd-chunked"} {
+		cid := push(t, repo, format, l.spec())
+		for _, how := range [][]string{{}, {"--json"}} {
+			out := must(t, cli(t.Context(), repo, append([]string{"resolve", "--offline", cid}, how...)...))
+			if !regexp.MustCompile(`(?m)^ *"?converted ?[fF]rom"?:? +"?` + l.desc.Digest.String()).MatchString(out) {
+				t.Errorf("%s: resolve says %s; want it converted from %s", format, out, l.desc.Digest)
+			}
 		}
 	}
 }
