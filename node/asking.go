@@ -85,6 +85,7 @@ func (r *race) askOf(ctx context.Context, from ipld.NodeGetter, came *atomic.Int
 // arrived takes in a block that the exchange has verified and stored, a time
 // after it was asked.
 func (j *job) arrived(nd ipld.Node, wait time.Duration) {
+	j.supply.trust(nd.Cid())
 	j.supply.mu.Lock()
 	f := j.supply.flights[nd.Cid()]
 	j.supply.mu.Unlock()

@@ -227,7 +227,7 @@ func (e *embedded) connect(c *content) error {
 		return err
 	}
 	e.gateways = http
-	s.log, s.denied, s.local, s.keep = e.options.Log, e.denied, e.local, e.keep
+	s.log, s.denied, s.local, s.keep, s.trust = e.options.Log, e.denied, e.local, e.keep, e.repo.disk.trust
 	s.sources = func() []*supplier { return http }
 	e.repo.content.Store(c)
 	if e.node.PeerHost == nil {

@@ -203,3 +203,19 @@ func TestWhatTheExchangeBroughtCounts(t *testing.T) {
 	_ = f.Close()
 	eventually(t, "all are counted", func() bool { return blocksFrom(n, exchangeLabel) == leaves+1 })
 }
+
+// What the exchange has verified and stored is not hashed when it is read.
+func TestWhatTheExchangeStoredIsProven(t *testing.T) {
+	seed, data := startNode(t, loopback(t.TempDir())), randomBytes(5, 1<<20)
+	leaf := addFile(t, seed, data)
+	n := startNode(t, loopback(t.TempDir(), address(t, seed)))
+	n.supply.sources = func() []*supplier { return nil }
+	from := follower{n.supply, n.supply.follow(leaf)}
+	defer from.close()
+	if err := from.fetch(within(t, patience), single(leaf), func(ipld.Node) {}); err != nil {
+		t.Fatal(err)
+	}
+	if !n.content.disk.proven(leaf, int64(len(data))) {
+		t.Error("it is to be hashed again")
+	}
+}

@@ -70,6 +70,8 @@ type supply struct {
 	spread  *spread // nil means that there are no peers
 	denied  func(cid.Cid) error
 	learn   func(ipld.Node)
+	// trust is told what the exchange has verified and stored.
+	trust func(cid.Cid)
 	// timeout is how long nothing may come before a reader gives up.
 	timeout time.Duration
 	log     *slog.Logger
@@ -107,7 +109,7 @@ func newSupply(session func(context.Context) ipld.NodeGetter, timeout time.Durat
 		panic(err) // the size is a positive constant
 	}
 	return &supply{
-		session: session, learn: func(ipld.Node) {}, denied: func(cid.Cid) error { return nil },
+		session: session, learn: func(ipld.Node) {}, trust: func(cid.Cid) {}, denied: func(cid.Cid) error { return nil },
 		sources: func() []*supplier { return nil },
 		log:     slog.New(slog.DiscardHandler),
 		timeout: timeout, metrics: newSupplyMetrics(),
