@@ -88,6 +88,9 @@ func (j *job) arrived(nd ipld.Node, wait time.Duration) {
 	j.supply.trust(nd.Cid())
 	j.supply.mu.Lock()
 	f := j.supply.flights[nd.Cid()]
+	if f != nil {
+		f.come = true
+	}
 	j.supply.mu.Unlock()
 	if f == nil {
 		return

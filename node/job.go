@@ -146,14 +146,27 @@ func (j *job) fail(err error) {
 	j.end(err)
 }
 
-// needed returns what somebody needs and has not come, in its order in the file:
+// done ends the job if nobody needs more of it, and nothing of it is being stored.
+func (j *job) done() bool {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	for _, f := range j.flights {
+		if f.asked || f.come {
+			return false
+		}
+	}
+	j.end(errDropped)
+	return true
+}
+
+// needed returns what somebody needs and is not here, in its order in the file:
 // who sends single blocks sends them in the order in which they are asked for.
 func (j *job) needed() []wanted {
 	j.supply.mu.Lock()
 	defer j.supply.mu.Unlock()
 	var needed []wanted
 	for _, f := range j.flights {
-		if f.asked {
+		if f.asked && !f.come {
 			needed = append(needed, f.wanted)
 		}
 	}
@@ -177,6 +190,11 @@ func (j *job) storing() bool {
 func (j *job) rest() (span, []wanted) {
 	j.supply.mu.Lock()
 	defer j.supply.mu.Unlock()
+	return j.lacks()
+}
+
+// lacks is rest for those with supply.mu.
+func (j *job) lacks() (span, []wanted) {
 	var all []wanted
 	for _, f := range j.flights {
 		all = append(all, f.wanted)
@@ -187,11 +205,38 @@ func (j *job) rest() (span, []wanted) {
 	return j.span.narrow(all), all
 }
 
-// countStream notes that a stream opens, or with -1 that it ends.
-func (j *job) countStream(n int) {
+// open opens a stream, which has to be closed, and returns what to ask for as rest
+// does: nothing if all is being stored, for nobody would go on from it any more.
+func (j *job) open() (span, []wanted) {
 	j.supply.mu.Lock()
 	defer j.supply.mu.Unlock()
-	j.streams += n
+	j.streams++
+	if j.isHere() {
+		return j.span, nil
+	}
+	return j.lacks()
+}
+
+func (j *job) close() {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	j.streams--
+}
+
+// isHere reports whether each block that the job waits for is being stored. It
+// needs supply.mu.
+func (j *job) isHere() bool {
+	for _, f := range j.flights {
+		if !f.come {
+			return false
+		}
+	}
+	for c := range j.awaited {
+		if f := j.supply.flights[c]; f != nil && !f.come {
+			return false
+		}
+	}
+	return true
 }
 
 // leadsTo returns what a stream of the job brings after a block: only a stream

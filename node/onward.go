@@ -19,9 +19,11 @@ type onward struct {
 }
 
 // carrier returns the job that brings what a span begins with, below a block at a
-// place, nil if none of those that go on from the flight does. It needs supply.mu.
+// place, nil if none of those that go on from the flight does. A block that is here
+// already has been gone on from: who comes while it is being stored waits for that,
+// and goes on by itself. It needs supply.mu.
 func (f *flight) carrier(sp span, at place) *job {
-	if sp.to == 0 || at.end != 0 || f.end != 0 {
+	if f.come || sp.to == 0 || at.end != 0 || f.end != 0 {
 		return f.job
 	}
 	for _, other := range append(slices.Clone(f.onward), onward{f.job, f.place}) {

@@ -2,11 +2,13 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"maps"
 	"strconv"
 	"testing"
 
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -59,13 +61,66 @@ func TestFilesBelowColdDirectoriesComeSideBySide(t *testing.T) {
 				t.Error("a range has other bytes")
 			}
 		}
-		g.mu.Lock()
-		asked := maps.Clone(g.asked)
-		g.mu.Unlock()
-		if len(asked) > 1 {
+		if asked := g.all(); len(asked) > 1 {
 			t.Fatalf("asked for are %v, want three times the root", asked)
 		}
 	}
+}
+
+// Who comes when the directory is here and not stored yet waits for that: what a
+// stream brought for it, nobody would take.
+func TestAFileBelowADirectoryThatIsBeingStored(t *testing.T) {
+	st := memoryStore(t)
+	a, all := adder{t, offlineContent(st)}, [][]byte{randomBytes(15, 3<<20), randomBytes(16, 3<<20)}
+	files := map[string]cid.Cid{"0": a.AddFile(all[0]), "1": a.AddFile(all[1])}
+	dir := a.AddDir(files)
+	root := a.AddDir(map[string]cid.Cid{"blobs/sha256/0": files["0"], "blobs/sha256/1": files["1"]})
+	g := newGated(honest(t, st))
+	n := behind(t, patience, serveGateway(t, g))
+	n.content.haunts.max = 0 // nothing around the file that is read second
+	storing, stored := slowToStore(n, dir)
+	done := make(chan bool, len(all))
+	read := func(i int) {
+		path := image.Path{Root: root}.Join("blobs", "sha256", strconv.Itoa(i))
+		done <- bytes.Equal(readRange(t, n, path, 1<<20, 1<<20+9), all[i][1<<20:1<<20+9])
+	}
+	go read(0)
+	<-storing
+	go read(1)
+	eventually(t, "both wait for the directory", func() bool { return waiters(n, dir) == 2 })
+	close(stored)
+	for range all {
+		if !<-done {
+			t.Error("a range has other bytes")
+		}
+	}
+	if got, want := g.all(), map[string]int{root.String(): 1, files["1"].String(): 1}; !maps.Equal(got, want) {
+		t.Errorf("asked for are %v, want %v", got, want)
+	}
+}
+
+// waiters is how many wait for a block.
+func waiters(n *Node, c cid.Cid) int {
+	n.supply.mu.Lock()
+	defer n.supply.mu.Unlock()
+	if f := n.supply.flights[c]; f != nil {
+		return len(f.waiters)
+	}
+	return 0
+}
+
+// slowToStore has a node store one block when stored is closed and not before.
+func slowToStore(n *Node, c cid.Cid) (storing, stored chan struct{}) {
+	storing, stored = make(chan struct{}), make(chan struct{})
+	keep := n.supply.keep
+	n.supply.keep = func(ctx context.Context, b blocks.Block) error {
+		if b.Cid() == c {
+			close(storing)
+			<-stored
+		}
+		return keep(ctx, b)
+	}
+	return storing, stored
 }
 
 // What an image layout begins with is asked for with its root.

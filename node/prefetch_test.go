@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -67,6 +68,13 @@ func (g *gated) count(of map[string]int, c cid.Cid) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return of[c.String()]
+}
+
+// all returns what was asked for, and how often.
+func (g *gated) all() map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.asked)
 }
 
 // prefetched reports whether nothing is being prefetched any more.

@@ -78,8 +78,8 @@ func (r *race) run() error {
 	r.next()
 	late := time.NewTimer(r.patience(hedgeAfter))
 	defer late.Stop()
-	for r.streaming() || len(r.needed()) > 0 {
-		if r.running == 0 {
+	for r.streaming() || !r.done() {
+		if r.running == 0 && !r.storing() {
 			if err := r.again(); err != nil {
 				return err
 			}

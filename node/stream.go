@@ -30,12 +30,11 @@ const (
 // stream asks a source for what of the job has not come, and takes in what it
 // sends.
 func (j *job) stream(s *supplier) error {
-	sp, all := j.rest()
+	sp, all := j.open()
+	defer j.close()
 	if len(all) == 0 {
 		return nil
 	}
-	j.countStream(1)
-	defer j.countStream(-1)
 	s.opened()
 	j.trail.asked(s)
 	w := j.watch(s)
