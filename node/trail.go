@@ -59,12 +59,18 @@ func (s *supply) follow(dag cid.Cid) *trail {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.enter()
+	return t
+}
+
+// enter makes one more reader, with a new session if the last one's has ended. It
+// needs t.mu.
+func (t *trail) enter() {
 	if t.readers++; t.readers == 1 && (t.left == nil || !t.left.Stop()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		t.ctx, t.state = boxoretrieval.ContextWithState(ctx)
 		t.cancel, t.session = cancel, nil
 	}
-	return t
 }
 
 // leave ends the session a while after the last reader left.
@@ -76,12 +82,12 @@ func (t *trail) leave() {
 	}
 }
 
-// hold makes one more reader of a trail that has one, and returns the context
-// of the session.
+// hold makes one more reader and returns the context of the session. What a reader
+// began may come to it when that one has left.
 func (t *trail) hold() context.Context {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.readers++
+	t.enter()
 	return t.ctx
 }
 
