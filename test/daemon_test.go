@@ -33,6 +33,7 @@ func cli(ctx context.Context, repo string, args ...string) *exec.Cmd {
 // push publishes what args say, and returns its CID.
 func push(t testing.TB, repo string, args ...string) string {
 	t.Helper()
+	endToEnd(t)
 	return lastLine(must(t, cli(t.Context(), repo, append([]string{"push"}, args...)...)))
 }
 

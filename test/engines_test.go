@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
@@ -86,7 +87,24 @@ func launchContainerdWith(dir, top, tables string) (*containerd, error) {
 	if err != nil {
 		return c, err
 	}
-	return c, c.daemon.ready(startLimit, succeeds(tool("ctr"), "--address", c.address, "version"))
+	return c, c.reachesStargz()
+}
+
+// reachesStargz waits until containerd has had an answer of the snapshotter: it
+// gives it a second at first, which under load may be too short, and keeps the
+// connection then. Only a snapshot that is made will do, as containerd knows
+// itself which there are.
+func (c *containerd) reachesStargz() error {
+	snapshots := func(do, key string) error {
+		return succeeds(tool("ctr"), "--address", c.address, "snapshots", "--snapshotter=stargz", do, key)()
+	}
+	return c.daemon.ready(startLimit, func() error {
+		key := rand.Text()
+		if err := snapshots("prepare", key); err != nil {
+			return err
+		}
+		return snapshots("rm", key)
+	})
 }
 
 func (c *containerd) stop() {

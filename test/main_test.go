@@ -43,6 +43,8 @@ type world struct {
 	cache   string // what is kept from run to run
 	program string // ipfs-registry, built from this tree
 
+	ports givenPorts
+
 	mu    sync.Mutex
 	stops []func()
 

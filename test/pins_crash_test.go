@@ -95,7 +95,7 @@ func (k *killed) round(t *testing.T, verb, cid string, lasts map[string]time.Dur
 	args := map[string][]string{
 		"rm": {"pin", "rm", cid}, "add": {"pin", "add", "--offline", "--fetch-timeout=1s", cid},
 		"push": append([]string{"push"}, strings.Fields(k.layouts[cid])...), "gc": {"gc"},
-		"verify": {"pin", "verify", "--all"},
+		"verify": {"pin", "verify", "--all", "--fetch-timeout=1s"},
 	}[verb]
 	began := time.Now()
 	p, err := launch(verb, cli(t.Context(), k.repo, args...))

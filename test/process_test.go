@@ -170,13 +170,15 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func environment(more ...string) []string {
-	env := []string{
+// environment is that of every program. Ours speaks to the public network only
+// if a test tells it to.
+func environment() []string {
+	return []string{
 		"HOME=" + filepath.Join(shared.dir, "home"),
 		"PATH=" + filepath.Join(shared.cache, "bin") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"LC_ALL=C.UTF-8",
+		"IPFS_REGISTRY_BOOTSTRAP=none",
 	}
-	return append(env, more...)
 }
 
 // output runs a command to its end and returns what it printed. With an error
@@ -219,17 +221,26 @@ func lastLine(out string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// freePort returns a port that nobody listens on, on either loopback address. It
-// is one of those that the kernel gives to nobody who does not ask for it, so
-// that it stays free until it is used.
+// freePort returns a port that nobody listens on, on either loopback address, and
+// nobody was given before. It is one of those that the kernel gives to nobody who
+// does not ask for it, so that it stays free until it is used.
 func freePort() (string, error) {
 	for range 100 {
 		port := strconv.Itoa(20_000 + rand.N(12_000))
-		if isFree("127.0.0.1:"+port) && isFree("[::1]:"+port) {
+		if isFree("127.0.0.1:"+port) && isFree("[::1]:"+port) && shared.ports.give(port) {
 			return port, nil
 		}
 	}
 	return "", errors.New("no port is free")
+}
+
+// givenPorts are those that a test has, though it may not listen on it yet.
+type givenPorts struct{ sync.Map }
+
+// give returns false if the port was given before.
+func (g *givenPorts) give(port string) bool {
+	_, given := g.LoadOrStore(port, true)
+	return !given
 }
 
 func isFree(address string) bool {
