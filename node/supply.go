@@ -242,7 +242,8 @@ func (s *supply) take(ctx context.Context, c cid.Cid, data []byte, came func()) 
 	came()
 	nd, err := decode(block)
 	s.expect(f, nd)
-	if err := s.keep(ctx, block); err != nil { // no fault of the source
+	// Others wait for it too, whatever becomes of the stream that brought it.
+	if err := s.keep(context.WithoutCancel(ctx), block); err != nil { // no fault of the source
 		s.land(f, nil, fmt.Errorf("keep what came: %w", err))
 		return true, nil
 	}

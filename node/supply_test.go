@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -142,6 +143,29 @@ func TestPeerDies(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
+
+// What a stream brought is stored for all who wait for it, though the stream ends
+// meanwhile.
+func TestAStreamEndsWhileItsBlockIsBeingStored(t *testing.T) {
+	s := newSupply(func(context.Context) ipld.NodeGetter { return silent{} }, patience)
+	data := randomBytes(5, 9)
+	c := cid.NewCidV1(cid.Raw, testHash(t, data))
+	stream, end := context.WithCancel(t.Context())
+	s.keep = func(ctx context.Context, _ blocks.Block) error {
+		end()
+		return ctx.Err()
+	}
+	trail := s.follow(c)
+	defer trail.leave()
+	var got ipld.Node
+	rest := s.bring(within(t, patience), trail, single(c), func(nd ipld.Node) { got = nd })
+	if taken, err := s.take(stream, c, data, func() {}); !taken || err != nil {
+		t.Fatal(taken, err)
+	}
+	if err := rest(); err != nil || !bytes.Equal(got.RawData(), data) {
+		t.Errorf("%v: %v", got, err)
+	}
+}
 
 // What came before a pull was cut off does not come again, and the last reader
 // who leaves stops it.
