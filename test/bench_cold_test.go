@@ -313,7 +313,9 @@ func startToxiproxy(t testing.TB) *toxiproxy {
 	t.Helper()
 	endToEnd(t)
 	listen := port(t)
-	p := start(t, "toxiproxy", command(context.Background(), tool("toxiproxy-server"), "-host", "127.0.0.1", "-port", listen))
+	cmd := command(context.Background(), tool("toxiproxy-server"), "-host", "127.0.0.1", "-port", listen)
+	cmd.Env = append(cmd.Env, "LOG_LEVEL=error") // else it tells of every connection
+	p := start(t, "toxiproxy", cmd)
 	far := &toxiproxy{"http://127.0.0.1:" + listen}
 	if err := p.ready(startLimit, httpOK(far.api+"/version")); err != nil {
 		t.Fatal(err)
