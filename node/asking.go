@@ -82,33 +82,20 @@ func (r *race) askOf(ctx context.Context, from ipld.NodeGetter, came *atomic.Int
 	return err
 }
 
-// arrived takes in a block that the exchange has verified and stored, a time
-// after it was asked.
+// arrived takes in a block that the exchange has found or brought, a time after it
+// was asked, if it was not taken in when it was stored.
 func (j *job) arrived(nd ipld.Node, wait time.Duration) {
-	j.supply.trust(nd.Cid())
 	j.supply.mu.Lock()
 	f := j.supply.flights[nd.Cid()]
-	if f != nil {
+	late := f == nil || f.come
+	if !late {
 		f.come = true
 	}
 	j.supply.mu.Unlock()
-	if f == nil {
+	if late {
 		return
 	}
 	j.supply.metrics.came(exchangeLabel, len(nd.RawData()), wait)
 	j.supply.expect(f, nd)
 	j.supply.land(f, nd, nil)
-}
-
-// account counts what the exchange had brought and not yet told of when the job
-// ended: a reader that finds a block on the disk goes on, and may be done before.
-func (r *race) account() {
-	if r.first.IsZero() {
-		return
-	}
-	for _, w := range r.left {
-		if nd, here := r.supply.look(context.Background(), w.cid); here {
-			r.supply.metrics.came(exchangeLabel, len(nd.RawData()), time.Since(r.first))
-		}
-	}
 }

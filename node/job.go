@@ -42,7 +42,7 @@ type job struct {
 	streams    int // that are open
 	hurried    bool
 	over       bool
-	left       []wanted // what no stream has brought, once it is over
+	asked      time.Time // when the exchange was, for the first time
 	stops      []func() bool
 }
 
@@ -127,9 +127,6 @@ func (j *job) end(err error) {
 	j.over = true
 	j.supply.ended(j)
 	for _, f := range j.flights {
-		if !f.come {
-			j.left = append(j.left, f.wanted)
-		}
 		j.land(f, nil, err)
 	}
 	for _, stop := range j.stops {
@@ -144,6 +141,15 @@ func (j *job) fail(err error) {
 	j.supply.mu.Lock()
 	defer j.supply.mu.Unlock()
 	j.end(err)
+}
+
+// asking notes that the exchange is asked.
+func (j *job) asking() {
+	j.supply.mu.Lock()
+	defer j.supply.mu.Unlock()
+	if j.asked.IsZero() {
+		j.asked = time.Now()
+	}
 }
 
 // done ends the job if nobody needs more of it, and nothing of it is being stored.

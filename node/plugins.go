@@ -59,6 +59,7 @@ func registerPlugin(p plugin.Plugin) error {
 func blockContent(info core.FXNodeInfo) ([]fx.Option, error) {
 	return append(info.FXOptions,
 		fx.Decorate(withBarrier),
+		fx.Decorate(withReaders),
 		fx.Decorate(withSupply),
 		fx.Provide(newBlocker),
 		fx.Decorate(blocking.WrapBlockService),

@@ -32,8 +32,7 @@ type race struct {
 	// why it ended.
 	exchange bool
 	refused  error
-	first    time.Time // the exchange was asked; zero if it was not
-	hopeful  bool      // some source may have it later
+	hopeful  bool // some source may have it later
 
 	seen, seenAll int64 // the progress when a block came last, or when it was last looked at
 	quiet         int   // times in a row that the job had brought little
@@ -54,7 +53,6 @@ func (j *job) run() {
 	}
 	r := &race{job: j, tried: map[*supplier]bool{}, ended: make(chan attempt)}
 	j.fail(r.run())
-	r.account()
 }
 
 // enter waits until the job may ask; leave says that it is done.
@@ -125,9 +123,7 @@ func (r *race) next() {
 	}
 	if !r.exchange && r.refused == nil {
 		r.exchange = true
-		if r.first.IsZero() {
-			r.first = time.Now()
-		}
+		r.asking()
 		r.supply.log.Debug("asking the exchange", "for", r.span.query())
 		r.start(nil, r.ask)
 	}

@@ -70,7 +70,7 @@ type supply struct {
 	spread  *spread // nil means that there are no peers
 	denied  func(cid.Cid) error
 	learn   func(ipld.Node)
-	// trust is told what the exchange has verified and stored.
+	// trust is told what was verified and stored by others.
 	trust func(cid.Cid)
 	// timeout is how long nothing may come before a reader gives up.
 	timeout time.Duration
