@@ -242,7 +242,7 @@ func (f *far) prepare(t testing.TB, fault fault, sources int) *trial {
 // what it has not got, is sent nothing of the network that had come before.
 func (f *far) partition(t *testing.T) {
 	l := f.link(t, f.peers[0].swarm, slowRate)
-	d := launchPuller(t, "--peer", l.multiaddr(f.peers[0].id), "--fetch-timeout", "2s")
+	d := launchPuller(t, "--peer", l.multiaddr(f.peers[0].id))
 	url := d.open(t, f.cid, f.layer.Digest)
 	first := begin(t, url, 0)
 	first.busiest(t, []*link{l})
