@@ -61,7 +61,7 @@ func TestSlowDiskIsNoFaultOfTheExchange(t *testing.T) {
 	}
 }
 
-// What can't be written is said to who waits for it, and not waited for.
+// What can't be written is said to who waits for it.
 func TestDiskIsFullWhenTheExchangeBrings(t *testing.T) {
 	seed := startNode(t, loopback(t.TempDir()))
 	root := addFile(t, seed, randomBytes(4, 3<<20))
