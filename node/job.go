@@ -35,15 +35,15 @@ type job struct {
 	bytes  atomic.Int64  // that streams brought, wanted or not
 
 	// Guarded by supply.mu.
-	flights    map[cid.Cid]*flight
-	awaited    map[cid.Cid]wanted // blocks of other jobs' flights
-	guess      bool               // nothing is known of it but what it follows
-	interested int
-	streams    int // that are open
-	hurried    bool
-	over       bool
-	asked      time.Time // when the exchange was, for the first time
-	stops      []func() bool
+	flights       map[cid.Cid]*flight
+	awaited       map[cid.Cid]wanted // blocks of other jobs' flights
+	guess         bool               // nothing is known of it but what it follows
+	interested    int
+	streams       int // that are open
+	hurried       bool
+	over          bool
+	askedExchange time.Time // for the first time; zero if it was not
+	stops         []func() bool
 }
 
 // newJob makes a job without flights; run starts it.
@@ -147,8 +147,8 @@ func (j *job) fail(err error) {
 func (j *job) asking() {
 	j.supply.mu.Lock()
 	defer j.supply.mu.Unlock()
-	if j.asked.IsZero() {
-		j.asked = time.Now()
+	if j.askedExchange.IsZero() {
+		j.askedExchange = time.Now()
 	}
 }
 

@@ -89,10 +89,10 @@ func (s *supply) comes(b blocks.Block) (*flight, time.Duration) {
 		return nil, 0
 	}
 	f.come = true
-	if f.job.asked.IsZero() {
+	if f.job.askedExchange.IsZero() {
 		return f, 0
 	}
-	return f, time.Since(f.job.asked)
+	return f, time.Since(f.job.askedExchange)
 }
 
 // stored ends the flight of a block, which counts also if nobody waits any more.
