@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/image/imagetest"
 )
 
 // honest is a trustless gateway of what a store has.
@@ -309,6 +310,32 @@ func TestGatewayRetryAfter(t *testing.T) {
 	}
 	if early.Load() > 0 {
 		t.Errorf("%d requests came too early", early.Load())
+	}
+}
+
+// Of the streams with which an image begins some ask for what may not be there:
+// that they ended is no reason to ask again what told all of them to wait.
+func TestGatewayRetryAfterOfAnImage(t *testing.T) {
+	const atOnce = 4 // as TestALayoutComesWithItsRoot has it
+	st := memoryStore(t)
+	b := imagetest.Blobs{}
+	root := b.Layout(adder{t, offlineContent(st)}, nil, b.Image("amd64", []byte("layer")))
+	var asked atomic.Int32
+	all := make(chan struct{})
+	n := behind(t, 3*time.Second, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == atOnce {
+			close(all)
+		}
+		<-all
+		w.Header().Set("Retry-After", "60")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})))
+	_, err := newResolver(n.content).Manifest(t.Context(), image.Path{Root: root}, "latest")
+	if image.ClassOf(err) != image.Unavailable || !strings.Contains(err.Error(), "429") {
+		t.Error(err)
+	}
+	if got := asked.Load(); got != atOnce {
+		t.Errorf("the gateway was asked %d times, %d at once; it had said to wait", got, atOnce)
 	}
 }
 

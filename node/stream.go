@@ -44,7 +44,7 @@ func (j *job) stream(s *supplier) error {
 	} else {
 		err = j.car(w, sp)
 	}
-	if err = w.end(err); j.ctx.Err() != nil || j.isGuess() {
+	if err = w.end(err); !bans(err) && (j.ctx.Err() != nil || j.isGuess()) {
 		err = nil // it was us who ended it, or asked for what may not be there
 	}
 	s.closed(w.bytes, time.Since(w.first), err)

@@ -69,7 +69,8 @@ type supplier struct {
 	rate     float64       // bytes a second, of late; 0 if not known
 	wait     time.Duration // the least that it took to answer; 0 if not known
 	failures int           // in a row
-	until    time.Time
+	until    time.Time     // it is left alone after a failure; an answer ends that
+	banned   time.Time     // the same after a lie, or because it said so; no answer ends that
 	rawOnly  bool
 }
 
@@ -77,7 +78,7 @@ type supplier struct {
 func (s *supplier) usable(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !now.Before(s.until)
+	return !now.Before(s.until) && !now.Before(s.banned)
 }
 
 // compare orders sources that are equally likely to have something.
@@ -117,7 +118,20 @@ func (s *supplier) closed(bytes int64, took time.Duration, err error) {
 		}
 		s.rate = rate
 	}
-	s.until = time.Now().Add(s.backOff(err))
+	end := time.Now().Add(s.backOff(err))
+	switch {
+	case !bans(err):
+		s.until = end
+	case end.After(s.banned):
+		s.banned = end
+	}
+}
+
+// bans reports whether an error is a reason to leave the source alone however its
+// other streams do.
+func bans(err error) bool {
+	var busy *busyError
+	return errors.Is(err, errLied) || errors.As(err, &busy)
 }
 
 // answered notes how long the first byte of an answer took.

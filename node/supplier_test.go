@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -18,6 +19,30 @@ func TestStreamsThatBreakTogetherAreOneFailure(t *testing.T) {
 	}
 	if s.usable(time.Now()) || !s.usable(time.Now().Add(2*firstBackOff)) {
 		t.Errorf("it is left alone until %s", time.Until(s.until))
+	}
+}
+
+// What a source asked for, and what a lie brings, holds however its other streams
+// end; the pause after a failure is over when it has answered.
+func TestABanOutlivesAnAnswer(t *testing.T) {
+	for _, c := range []struct {
+		err      error
+		pause    time.Duration
+		answered bool // the ban is over with an answer
+	}{
+		{&busyError{"HTTP 429", time.Minute}, time.Minute, false},
+		{fmt.Errorf("block: %w", errLied), lieBackOff, false},
+		{io.ErrUnexpectedEOF, firstBackOff, true},
+	} {
+		s := &supplier{}
+		s.opened()
+		s.opened()
+		s.closed(0, time.Second, c.err)
+		s.closed(1<<20, time.Second, nil)
+		soon := time.Now().Add(c.pause - 100*time.Millisecond)
+		if s.usable(soon) != c.answered || !s.usable(time.Now().Add(c.pause)) {
+			t.Errorf("after %v and an answer it is left alone until %s, banned until %s", c.err, time.Until(s.until), time.Until(s.banned))
+		}
 	}
 }
 
