@@ -339,6 +339,26 @@ func TestGatewayRetryAfterOfAnImage(t *testing.T) {
 	}
 }
 
+// A server that answers all with a page, as one in which to log in does, is asked
+// as seldom as one that fails.
+func TestGatewayOfPages(t *testing.T) {
+	st := memoryStore(t)
+	root, _ := bigShape().build(t, offlineContent(st).dag)
+	var asked atomic.Int32
+	n := behind(t, 3*time.Second, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<p>hello")
+	})))
+	_, err := readCold(t, n, image.Path{Root: root})
+	if image.ClassOf(err) != image.Unavailable || !strings.Contains(err.Error(), "text/html") {
+		t.Error(err)
+	}
+	if got := asked.Load(); got > 20 {
+		t.Errorf("it was asked %d times in 3 s", got)
+	}
+}
+
 func TestGatewayToken(t *testing.T) {
 	st := memoryStore(t)
 	root, data := bigShape().build(t, offlineContent(st).dag)

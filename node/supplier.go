@@ -216,20 +216,27 @@ func judge(resp *http.Response, accept string) error {
 	case http.StatusOK:
 		kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 		wanted, _, _ := strings.Cut(accept, ";")
-		if !strings.EqualFold(strings.TrimSpace(kind), wanted) {
-			return fmt.Errorf("%w: it answered with the type %.80q", errIncapable, kind)
+		if strings.EqualFold(strings.TrimSpace(kind), wanted) {
+			return nil
 		}
-		return nil
+		return incapable(accept, fmt.Sprintf("it answered with the type %.80q", kind))
 	case http.StatusNotFound, http.StatusGone, http.StatusUnavailableForLegalReasons:
 		return fmt.Errorf("%w: %s", errAbsent, status)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return &busyError{status, retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	case http.StatusBadRequest, http.StatusNotAcceptable, http.StatusUnsupportedMediaType, http.StatusNotImplemented:
-		if accept != rawType {
-			return fmt.Errorf("%w: %s", errIncapable, status)
-		}
+		return incapable(accept, status)
 	}
 	return errors.New(status)
+}
+
+// incapable says that a source does not send CARs: one that does not send single
+// blocks either is of no use, and has failed like any other.
+func incapable(accept, why string) error {
+	if accept == rawType {
+		return errors.New(why)
+	}
+	return fmt.Errorf("%w: %s", errIncapable, why)
 }
 
 // retryAfter reads a header that is seconds or a date.
