@@ -176,7 +176,7 @@ func (s *supplier) backOff(err error) time.Duration {
 	if !time.Now().Before(s.until) {
 		s.failures++
 	}
-	return min(firstBackOff<<min(s.failures-1, 10), maxBackOff)
+	return min(firstBackOff<<min(max(s.failures-1, 0), 10), maxBackOff)
 }
 
 func (s *supplier) onlyRaw() bool {

@@ -46,6 +46,21 @@ func TestABanOutlivesAnAnswer(t *testing.T) {
 	}
 }
 
+// A source that answers one stream that it is busy, or with a lie, and the next
+// with an error is one that failed for the first time.
+func TestAFailureBesideABan(t *testing.T) {
+	for _, ban := range []error{&busyError{"HTTP 429", time.Minute}, errLied} {
+		s := &supplier{}
+		s.opened()
+		s.opened()
+		s.closed(0, time.Second, ban)
+		s.closed(0, time.Second, io.ErrUnexpectedEOF)
+		if s.failures != 1 {
+			t.Errorf("after %v and a failure: %d failures", ban, s.failures)
+		}
+	}
+}
+
 // Of several sources the one is asked next that had some of the DAG, and of those
 // the one with the fewest streams for its speed; one that failed comes last, and
 // one that has to be left alone not at all.
