@@ -56,6 +56,7 @@ func (r *race) ask() error {
 				continue
 			}
 			r.supply.log.Debug("asking the exchange anew", "for", r.span.query())
+			r.supply.metrics.failed(exchangeLabel)
 			wait *= 2
 			start(r.supply.session(ctx))
 		}

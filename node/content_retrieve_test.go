@@ -20,6 +20,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
@@ -166,6 +167,9 @@ func TestNobodyHasIt(t *testing.T) {
 			if !strings.Contains(err.Error(), text) {
 				t.Errorf("the error does not say %q: %v", text, err)
 			}
+		}
+		if got := testutil.ToFloat64(c.supply.metrics.errors.WithLabelValues(exchangeLabel)); got != 2 { // after 5 s and 10 more
+			t.Errorf("that the exchange brings nothing is counted %v times", got)
 		}
 	})
 }

@@ -28,7 +28,7 @@ func newSupplyMetrics() *supplyMetrics {
 			Help: "Retrievals of blocks that were not on the disk; who waits for one that is under way makes no other."}),
 		bytes:  counter("bytes_total", "Bytes of verified blocks that came from a source: a gateway's host, peer or bitswap."),
 		blocks: counter("blocks_total", "Verified blocks that came from a source."),
-		errors: counter("errors_total", "Requests to a source that failed, an absence included."),
+		errors: counter("errors_total", "Requests to a source that failed, an absence included; of bitswap, the times that it brought nothing for a while."),
 		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "ipfs_registry_retrieval_first_byte_seconds", Help: "Time from a request to the first byte of its answer, once for each block.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	ipld "github.com/ipfs/go-ipld-format"
 )
 
 const (
@@ -177,6 +179,9 @@ func (r *race) settled(a attempt) {
 	r.running--
 	if a.source == nil {
 		r.exchange, r.refused = false, a.err
+		if a.err != nil && !ipld.IsNotFound(a.err) {
+			r.supply.metrics.failed(exchangeLabel)
+		}
 	} else {
 		if a.source == r.leader && errors.Is(a.err, errAbsent) {
 			r.supply.spread.left(r.trail.dag, a.source.peer)
