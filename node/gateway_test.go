@@ -268,6 +268,35 @@ func TestTrickleIsLeftInTime(t *testing.T) {
 	}
 }
 
+// A source that sends on and on what nobody wants, as one does that sends all of a
+// file in place of a range, is not waited for while another is left; and the next
+// time it is asked after the other.
+func TestWhatNobodyWantsIsNoProgress(t *testing.T) {
+	st := memoryStore(t)
+	root, data := shape{size: 11<<20 + 5, chunk: 1 << 20, links: 5, raw: true}.build(t, offlineContent(st).dag)
+	good := honest(t, st)
+	var asked atomic.Int32
+	useless := altered(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		asked.Add(1)
+		_, _ = w.Write(body[:carHeader(body)])
+		for r.Context().Err() == nil {
+			_, _ = w.Write(unwanted())
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-time.After(200 * time.Millisecond): // 8 MiB would take 28 s
+			}
+		}
+	})
+	n := behind(t, 6*time.Second, serveGateway(t, useless(good)), serveGateway(t, good))
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	if got := asked.Load(); got > 2 {
+		t.Errorf("it was asked %d times", got)
+	}
+}
+
 func TestGatewayTLSFailure(t *testing.T) {
 	st := memoryStore(t)
 	root, data := bigShape().build(t, offlineContent(st).dag)

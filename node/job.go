@@ -32,7 +32,7 @@ type job struct {
 	relay  bool          // it is for a peer that counts on us
 	ranged bool          // it began for the reader of a Range
 	leader *supplier     // who fetches it for us too; nil if nobody does
-	bytes  atomic.Int64  // that streams brought, wanted or not
+	bytes  atomic.Int64  // that streams brought, without the blocks that nobody wanted
 
 	// Guarded by supply.mu.
 	flights       map[cid.Cid]*flight

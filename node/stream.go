@@ -46,8 +46,11 @@ func (j *job) stream(s *supplier) error {
 	}
 	if err = w.end(err); !bans(err) && (j.ctx.Err() != nil || j.isGuess()) {
 		err = nil // it was us who ended it, or asked for what may not be there
+		if w.inVain() {
+			j.trail.failed(s, errInVain)
+		}
 	}
-	s.closed(w.bytes, time.Since(w.first), err)
+	s.closed(w.bytes-w.wasted, time.Since(w.first), err)
 	j.supply.log.Debug("asked a source", "source", s.name, "for", sp.query(), "begun", w.begun, "wait", w.first.Sub(w.begun),
 		"took", time.Since(w.begun), "bytes", w.bytes, "error", err)
 	if err != nil {

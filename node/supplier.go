@@ -36,6 +36,7 @@ var (
 	errTruncated = errors.New("its answer ended before everything had come")
 	errExcess    = errors.New("it sent more than was asked for")
 	errIdle      = errors.New("it stopped sending")
+	errInVain    = errors.New("it sent for a while, and no block that was wanted")
 	errIncapable = errors.New("it does not send CARs of a byte range")
 )
 
@@ -62,7 +63,7 @@ type supplier struct {
 	// authorize adds what a request needs besides; nil means nothing.
 	authorize func(*http.Request) error
 
-	received atomic.Int64 // bytes, for anybody
+	received atomic.Int64 // bytes, for anybody, without the blocks that nobody wanted
 
 	mu       sync.Mutex
 	streams  int

@@ -18,9 +18,11 @@ type watch struct {
 	timer  *time.Timer
 	begun  time.Time
 
-	mu    sync.Mutex
-	first time.Time // the first byte came
-	bytes int64
+	mu     sync.Mutex
+	first  time.Time // the first byte came
+	bytes  int64
+	wasted int64 // of them, those of blocks that nobody wanted
+	blocks int   // that were wanted
 }
 
 // watch begins; the caller ends it. The first byte may take as long as a reader
@@ -79,12 +81,34 @@ func (w *watch) came(n int) {
 func (j *job) takeFrom(w *watch, c cid.Cid, data []byte) (bool, error) {
 	w.timer.Stop()
 	defer w.timer.Reset(min(maxIdle, j.supply.timeout))
-	return j.supply.take(w.ctx, c, data, func() {
+	taken, err := j.supply.take(w.ctx, c, data, func() {
 		j.trail.brought(w.source, 1)
 		w.mu.Lock()
+		w.blocks++
 		wait := w.first.Sub(w.begun)
 		j.supply.slots.measure(w.bytes, time.Since(w.first), w.source.isNear())
 		w.mu.Unlock()
 		j.supply.metrics.came(w.source.label, len(data), wait)
 	})
+	if !taken {
+		w.waste(len(data))
+	}
+	return taken, err
+}
+
+// waste takes back what came for nothing: a source that sends only that is none
+// that brings something.
+func (w *watch) waste(n int) {
+	w.job.bytes.Add(-int64(n))
+	w.source.received.Add(-int64(n))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wasted += int64(n)
+}
+
+// inVain reports whether the source has sent for a while, and no block of it.
+func (w *watch) inVain() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.blocks == 0 && w.bytes > 0 && time.Since(w.first) > hedgeAfter
 }
