@@ -5,8 +5,11 @@ import (
 	"context"
 	"io"
 	"maps"
+	"net/http"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -159,5 +162,26 @@ func TestNoLayoutIsNoFault(t *testing.T) {
 	})
 	if got := testutil.ToFloat64(n.supply.metrics.errors.WithLabelValues(n.supply.sources()[0].label)); got != 0 {
 		t.Errorf("the gateway failed %v times", got)
+	}
+}
+
+// A gateway that answers 404 for a name below a root that it has says nothing of
+// the root, which is asked for by itself.
+func TestNoNameIsNoAbsence(t *testing.T) {
+	st, roots, files := gatedFiles(t, 3<<20)
+	good := honest(t, st)
+	n := behind(t, 5*time.Second, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Count(r.URL.Path, "/") > len([]string{"ipfs", "CID"}) {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		good.ServeHTTP(w, r)
+	})))
+	p := image.Path{Root: roots[0]}
+	if _, err := n.Open(t.Context(), p.Join("oci-layout")); image.ClassOf(err) != image.NotFound {
+		t.Errorf("%v", err)
+	}
+	if got, err := readCold(t, n, p); err != nil || !bytes.Equal(got, files[0]) {
+		t.Errorf("read %d bytes, %v", len(got), err)
 	}
 }

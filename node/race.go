@@ -27,9 +27,11 @@ const (
 // race is a job's asking of sources.
 type race struct {
 	*job
-	tried   map[*supplier]bool
-	running int
-	ended   chan attempt
+	tried map[*supplier]bool
+	// nameless are those that have no such path: they may have its root.
+	nameless map[*supplier]bool
+	running  int
+	ended    chan attempt
 	// exchange says that the node's own exchange is being asked, and refused
 	// why it ended.
 	exchange bool
@@ -53,7 +55,7 @@ func (j *job) run() {
 	if j.supply.spread != nil && !j.relay {
 		j.leader = j.supply.spread.leader(j.trail.dag, j.span)
 	}
-	r := &race{job: j, tried: map[*supplier]bool{}, ended: make(chan attempt)}
+	r := &race{job: j, tried: map[*supplier]bool{}, nameless: map[*supplier]bool{}, ended: make(chan attempt)}
 	j.fail(r.run())
 }
 
@@ -120,7 +122,8 @@ func (r *race) next() {
 	if s := r.best(); s != nil && r.running < maxRacing {
 		r.tried[s] = true
 		r.seenAll += s.received.Load()
-		r.start(s, func() error { return r.stream(s) })
+		single := r.nameless[s]
+		r.start(s, func() error { return r.stream(s, single) })
 		return
 	}
 	if !r.exchange && r.refused == nil {
@@ -186,7 +189,7 @@ func (r *race) settled(a attempt) {
 		if a.source == r.leader && errors.Is(a.err, errAbsent) {
 			r.supply.spread.left(r.trail.dag, a.source.peer)
 		}
-		if errors.Is(a.err, errIncapable) || errors.Is(a.err, errExcess) {
+		if errors.Is(a.err, errIncapable) || errors.Is(a.err, errExcess) || r.isNameless(a) {
 			delete(r.tried, a.source) // it may know single blocks
 		}
 		if a.err != nil && !errors.Is(a.err, errAbsent) {
@@ -196,6 +199,16 @@ func (r *race) settled(a attempt) {
 	if !r.streaming() && len(r.needed()) > 0 {
 		r.next()
 	}
+}
+
+// isNameless reports whether a gateway has said, for the first time, that it does
+// not have a path. A peer would have said that of the root.
+func (r *race) isNameless(a attempt) bool {
+	if !errors.Is(a.err, errAbsent) || len(r.span.names) == 0 || a.source.peer != "" || r.nameless[a.source] {
+		return false
+	}
+	r.nameless[a.source] = true
+	return true
 }
 
 // again waits until there is somebody to ask once more, and returns an error
@@ -213,6 +226,7 @@ func (r *race) again() error {
 		return errDropped
 	}
 	clear(r.tried)
+	clear(r.nameless)
 	r.refused, r.hopeful = nil, false
 	r.next()
 	return nil

@@ -27,9 +27,9 @@ const (
 	maxRaw = 8
 )
 
-// stream asks a source for what of the job has not come, and takes in what it
-// sends.
-func (j *job) stream(s *supplier) error {
+// stream asks a source for what of the job has not come, by single blocks if that
+// is all that it may have, and takes in what it sends.
+func (j *job) stream(s *supplier, single bool) error {
 	sp, all := j.open()
 	defer j.close()
 	if len(all) == 0 {
@@ -39,7 +39,7 @@ func (j *job) stream(s *supplier) error {
 	j.trail.asked(s)
 	w := j.watch(s)
 	var err error
-	if sp.to == 0 || s.onlyRaw() {
+	if single || sp.to == 0 || s.onlyRaw() {
 		err = j.blocks(w)
 	} else {
 		err = j.car(w, sp)
