@@ -59,7 +59,7 @@ func newGateway(raw string, o Options) (*supplier, error) {
 		return nil, errors.New("it has a query or a fragment")
 	}
 	u.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, "/"), "/ipfs")
-	g := &supplier{name: "gateway " + u.Host, label: u.Host, base: u.String(), client: gatewayClient(u)}
+	g := &supplier{name: "gateway " + u.Host, label: u.Host, base: u.String(), client: gatewayClient(u), prober: gatewayClient(u)}
 	if o.GatewayTokenFile != "" {
 		if u.Scheme != "https" && !isLoopback(u.Hostname()) {
 			return nil, errors.New("a token is not sent over plain http: use https, or drop the token")

@@ -297,6 +297,39 @@ func TestWhatNobodyWantsIsNoProgress(t *testing.T) {
 	}
 }
 
+// Who waits in vain hears whether the gateway is stalled, or answers and has not
+// found this, as one does that looks for it itself.
+func TestStalledOrNotFound(t *testing.T) {
+	st := memoryStore(t)
+	root, _ := bigShape().build(t, offlineContent(st).dag)
+	for says, probed := range map[string]http.HandlerFunc{
+		"it answers, and has not found this":           honest(t, st).ServeHTTP,
+		"it answers nothing, whatever it is asked for": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			n := behind(t, 3*time.Second, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/ipfs/bafkqaaa") {
+					asked.Add(1)
+					probed(w, r)
+					return
+				}
+				<-r.Context().Done()
+			})))
+			for range 2 {
+				_, err := readCold(t, n, image.Path{Root: root})
+				if image.ClassOf(err) != image.Unavailable || !strings.Contains(err.Error(), says) {
+					t.Errorf("%v; want that %s", err, says)
+				}
+			}
+			if asked.Load() == 0 || asked.Load() > 2 {
+				t.Errorf("asked %d times", asked.Load())
+			}
+		})
+	}
+}
+
 func TestGatewayTLSFailure(t *testing.T) {
 	st := memoryStore(t)
 	root, data := bigShape().build(t, offlineContent(st).dag)

@@ -35,6 +35,7 @@ var (
 	errLied      = errors.New("it sent bytes that are not what the CID says")
 	errTruncated = errors.New("its answer ended before everything had come")
 	errExcess    = errors.New("it sent more than was asked for")
+	errSilent    = errors.New("it sent nothing")
 	errIdle      = errors.New("it stopped sending")
 	errInVain    = errors.New("it sent for a while, and no block that was wanted")
 	errIncapable = errors.New("it does not send CARs of a byte range")
@@ -60,6 +61,9 @@ type supplier struct {
 	order  int
 	base   string // the URL before /ipfs/
 	client *http.Client
+	// prober has connections of its own, for those of client may all wait; nil
+	// for what is no gateway.
+	prober *http.Client
 	// authorize adds what a request needs besides; nil means nothing.
 	authorize func(*http.Request) error
 
@@ -188,16 +192,9 @@ func (s *supplier) onlyRaw() bool {
 
 // get asks for what query says, of one media type. The caller closes the body.
 func (s *supplier) get(ctx context.Context, query, accept string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+query, nil)
+	req, err := s.request(ctx, query, accept)
 	if err != nil {
 		return nil, err
-	}
-	req.Header.Set("Accept", accept)
-	req.Header.Set("User-Agent", userAgent)
-	if s.authorize != nil {
-		if err := s.authorize(req); err != nil {
-			return nil, err
-		}
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
@@ -208,6 +205,19 @@ func (s *supplier) get(ctx context.Context, query, accept string) (io.ReadCloser
 		return nil, err
 	}
 	return resp.Body, nil
+}
+
+func (s *supplier) request(ctx context.Context, query, accept string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+query, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("User-Agent", userAgent)
+	if s.authorize != nil {
+		err = s.authorize(req)
+	}
+	return req, err
 }
 
 // judge says what is wrong with the head of an answer.

@@ -46,6 +46,8 @@ type note struct {
 	blocks int
 	failed time.Time
 	err    error // its last, even if it did better since
+
+	silence silence
 }
 
 // follow returns the trail of a DAG for one more reader, who has to leave it.
@@ -172,6 +174,8 @@ func (t *trail) tell() string {
 	for s, n := range t.notes {
 		how := fmt.Sprintf("%d blocks", n.blocks)
 		switch {
+		case n.isSilent():
+			how = n.silence.String()
 		case n.err != nil:
 			how += ", last error: " + n.err.Error()
 		case n.blocks == 0:

@@ -16,6 +16,7 @@ type watch struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	silent *time.Timer // ends with the first byte
 	begun  time.Time
 
 	mu     sync.Mutex
@@ -31,17 +32,22 @@ type watch struct {
 func (j *job) watch(s *supplier) *watch {
 	ctx, cancel := context.WithCancelCause(j.ctx)
 	now := time.Now()
-	return &watch{
+	w := &watch{
 		source: s, job: j, ctx: ctx, cancel: cancel, begun: now, first: now,
 		timer: time.AfterFunc(j.supply.timeout, func() { cancel(errIdle) }),
 	}
+	w.silent = w.awaitAnswer()
+	return w
 }
 
 // end returns what the asking ended with, given the error that it shows.
 func (w *watch) end(err error) error {
 	w.timer.Stop()
+	w.silent.Stop()
 	if context.Cause(w.ctx) == errIdle { //nolint:errorlint // it is the very value that was set
-		err = errIdle
+		if err = errIdle; w.bytes == 0 {
+			err = errSilent
+		}
 	}
 	w.cancel(context.Canceled)
 	return err
@@ -70,6 +76,7 @@ func (w *watch) came(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.bytes == 0 {
+		w.silent.Stop()
 		w.first = time.Now()
 		w.source.answered(w.first.Sub(w.begun))
 	}
