@@ -24,6 +24,7 @@ func TestDeployFromAGateway(t *testing.T) {
 	cid := push(t, repo, "--ipfs-address", k.api, images.scratch.spec())
 	dgst := images.scratch.desc.Digest
 	gateway := "http://" + k.gateway
+	good, replaced := replacedManifest(hostile{t, k.repo})
 
 	for name, compose := range composers(t) {
 		t.Run(name, func(t *testing.T) {
@@ -34,9 +35,9 @@ func TestDeployFromAGateway(t *testing.T) {
 			}
 			expectGreeting(t, out)
 
-			worker = gatewayWorker(t, gateway)
-			replaced := digest.FromString("another manifest")
-			refuses(t, worker, compose, cid, replaced, http.StatusNotFound, "MANIFEST_UNKNOWN", replaced.String())
+			another := digest.FromString("another manifest")
+			refuses(t, gatewayWorker(t, gateway), compose, cid, another, http.StatusNotFound, "MANIFEST_UNKNOWN", another.String())
+			refuses(t, gatewayWorker(t, gateway), compose, replaced, good.manifestDesc.Digest, http.StatusBadGateway, "DIGEST_INVALID", good.manifestDesc.Digest.String())
 		})
 	}
 
@@ -45,10 +46,19 @@ func TestDeployFromAGateway(t *testing.T) {
 	must(t, k.ipfs(t, "repo", "gc", "--quiet"))
 	for name, compose := range composers(t) {
 		t.Run(name, func(t *testing.T) {
-			refuses(t, gatewayWorker(t, gateway), compose, cid, dgst, http.StatusGatewayTimeout, "UNAVAILABLE", cid)
-			refuses(t, gatewayWorker(t, stalled), compose, cid, dgst, http.StatusGatewayTimeout, "UNAVAILABLE", strings.TrimPrefix(stalled, "http://"))
+			refuses(t, gatewayWorker(t, gateway), compose, cid, dgst, http.StatusGatewayTimeout, "UNAVAILABLE", cid, k.gateway, "it answers, and has not found this")
+			refuses(t, gatewayWorker(t, stalled), compose, cid, dgst, http.StatusGatewayTimeout, "UNAVAILABLE", cid, strings.TrimPrefix(stalled, "http://"), "it answers nothing")
 		})
 	}
+}
+
+// replacedManifest is an image and a layout that names its manifest and has other
+// bytes in its place.
+func replacedManifest(h hostile) (good small, cid string) {
+	good = h.small([]byte("a layer"))
+	lying := good.blobs()
+	lying[good.manifestDesc.Digest] = []byte(strings.Replace(string(good.manifest), "schemaVersion", "SchemaVersion", 1))
+	return good, h.layout(good.manifestDesc, lying)
 }
 
 // gatewayWorker is a host that has nothing but the gateway.
@@ -64,16 +74,34 @@ func gatewayWorker(t *testing.T, gateway string) *daemon {
 	return d
 }
 
-// refuses checks that the workload does not run, and that the registry says why.
-func refuses(t *testing.T, worker *daemon, compose composer, cid string, dgst digest.Digest, status int, code, says string) {
+// refuses checks that the workload does not run, that the composer prints the
+// status, and that the registry says why.
+func refuses(t *testing.T, worker *daemon, compose composer, cid string, dgst digest.Digest, status int, code string, says ...string) {
 	t.Helper()
-	if out, err := compose(t, worker.name(cid)+"@"+dgst.String()); err == nil || strings.Contains(out, greeting) {
+	out, err := compose(t, worker.name(cid)+"@"+dgst.String())
+	if err == nil || strings.Contains(out, greeting) {
 		t.Errorf("it ran: %v\n%s", err, out)
 	}
-	got := request(t, http.MethodGet, worker.url("%s/manifests/%s", cid, dgst))
-	if got.StatusCode != status || got.code() != code || !strings.Contains(string(got.body), says) {
-		t.Errorf("%s %s; want %d %s and %q", got.Status, got.body, status, code, says)
+	if !strings.Contains(strings.ToLower(out), printed(status)) {
+		t.Errorf("it prints nothing of %q:\n%s", printed(status), out)
 	}
+	got := request(t, http.MethodGet, worker.url("%s/manifests/%s", cid, dgst))
+	if got.StatusCode != status || got.code() != code {
+		t.Errorf("%s %s; want %d %s", got.Status, got.body, status, code)
+	}
+	for _, text := range says {
+		if !strings.Contains(string(got.body), text) {
+			t.Errorf("%s says nothing of %q: %s", got.Status, text, got.body)
+		}
+	}
+}
+
+// printed is what of a status the clients print, in small letters.
+func printed(status int) string {
+	if status == http.StatusNotFound {
+		return "not found"
+	}
+	return strings.ToLower(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
 // composer runs a Compose file with one service of the image to its end.

@@ -108,10 +108,8 @@ func refusals(t *testing.T) []refusal {
 	if err := os.WriteFile(filepath.Join(text, "readme.txt"), []byte("no image\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	good := h.small([]byte("a layer"))
-	lying := good.blobs()
-	lying[good.manifestDesc.Digest] = []byte(strings.Replace(string(good.manifest), "schemaVersion", "SchemaVersion", 1))
-	noImage, corrupt := h.add(text), h.layout(good.manifestDesc, lying)
+	noImage := h.add(text)
+	good, corrupt := replacedManifest(h)
 	local := serve(t, h.repo, "--offline")
 
 	missing, k := rawCID(t, digest.FromString(t.Name())), kuboNode(t)
@@ -120,8 +118,8 @@ func refusals(t *testing.T) []refusal {
 			says: append(says, missing, "nothing arrived for 3s while waiting for an answer", gateway), prints: "504 Gateway Timeout"}
 	}
 	return []refusal{
-		unavailable("nobody has it", k.gateway),
-		unavailable("the gateway stalls", stalling(t)),
+		unavailable("nobody has it", k.gateway, "it answers, and has not found this"),
+		unavailable("the gateway stalls", stalling(t), "it answers nothing"),
 		unavailable("nobody answers", "127.0.0.1:"+port(t), "connection refused"),
 		{why: "the bytes are others", worker: local, cid: corrupt, status: "502 Bad Gateway",
 			says: []string{good.manifestDesc.Digest.String()}, prints: "502 Bad Gateway"},
