@@ -12,8 +12,8 @@ import (
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
-// file is an image.File with the powers of image.LimitedWriterTo and
-// image.Expecter.
+// file is an image.File with the powers of image.LimitedWriterTo,
+// image.Expecter and image.Checker.
 type file struct {
 	*loader
 	c      cid.Cid

@@ -122,7 +122,7 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 		return fmt.Errorf("it redirected more than %d times", maxRedirects)
 	}
 	if r.URL.Scheme != "https" && (r.URL.Scheme != "http" || first.URL.Scheme == "https") {
-		return fmt.Errorf("it redirected to an URL of the scheme %.10q", r.URL.Scheme)
+		return fmt.Errorf("it redirected to a URL of the scheme %.10q", r.URL.Scheme)
 	}
 	if r.URL.Host == first.URL.Host {
 		return nil

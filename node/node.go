@@ -15,9 +15,11 @@ import (
 
 // Node is an IPFS node: an embedded one, made by [Open], or one of another
 // process, made by [Attach] or [Dial]. The methods of both are the same, but
-// those that serve HTTP need the embedded one and refuse otherwise.
+// those that serve HTTP, and those about what is on the disk (pins, proofs,
+// garbage, usage), need the embedded one and refuse otherwise.
 //
-// It fulfils image.Source, image.NameSystem and publish.Sink. It is safe for concurrent use.
+// It fulfils image.Source, image.NameSystem, image.Keeper, image.Prefetcher,
+// pin.Blocks and publish.Sink. It is safe for concurrent use.
 type Node struct {
 	*content
 	backing backing

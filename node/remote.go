@@ -40,7 +40,8 @@ type remote struct {
 
 // Attach uses the Kubo that runs elsewhere, by its RPC at addr, a multiaddr
 // such as /ip4/127.0.0.1/tcp/5001. Its swarm, its settings and what it
-// announces are its own: of o, only FetchTimeout, Log and Metrics count.
+// announces are its own: of o, only FirstGateway, Names, FetchTimeout, Log
+// and Metrics count.
 func Attach(ctx context.Context, addr string, o Options) (*Node, error) {
 	op := "use the IPFS node at " + addr
 	ma, network, address, err := parseRPCAddress(addr)
@@ -78,7 +79,7 @@ func parseRPCAddress(addr string) (ma multiaddr.Multiaddr, network, address stri
 
 // Dial uses the node of our daemon that runs on the repository, by its control
 // socket. Its error wraps [ErrNoDaemon] when none runs. Of o, only
-// FetchTimeout, Log and Metrics count.
+// FirstGateway, FetchTimeout, Log and Metrics count.
 func Dial(ctx context.Context, repoPath string, o Options) (*Node, error) {
 	o.RepoPath = repoPath
 	repoPath, err := o.repoPath()
