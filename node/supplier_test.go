@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 )
@@ -86,6 +87,39 @@ func TestTheBestSourceIsAskedNext(t *testing.T) {
 			trail := &trail{supply: s, notes: map[*supplier]note{all[0]: c.notes[0], all[1]: c.notes[1]}}
 			if got := trail.best(nil); got != all[c.want] {
 				t.Errorf("the other was chosen")
+			}
+		})
+	}
+}
+
+// A source that has much to do is not left alone with a large file: of those that
+// are as near and of which nothing is known one is asked, one at a time.
+func TestABusySourceIsNotLeftAlone(t *testing.T) {
+	had, absent := note{blocks: 1}, note{err: errAbsent, failed: time.Now()}
+	for name, c := range map[string]struct {
+		known *supplier
+		notes []note // of the known one and two others
+		order int    // of the others
+		want  int
+	}{
+		"nothing is known of the others": {&supplier{streams: maxAlone}, []note{had, {}, {}}, 0, 2},
+		"one of them does not have it":   {&supplier{streams: maxAlone}, []note{had, {}, absent}, 0, 1},
+		"one of them is being asked":     {&supplier{streams: maxAlone}, []note{had, {}, {asked: time.Now()}}, 0, 0},
+		"one of them did not answer":     {&supplier{streams: maxAlone}, []note{had, absent, {asked: time.Now().Add(-hedgeAfter)}}, 0, 2},
+		"it has little to do":            {&supplier{streams: maxAlone - 1}, []note{had, {}, {}}, 0, 0},
+		"the others come after it":       {&supplier{streams: maxAlone}, []note{had, {}, {}}, 1, 0},
+		"it is not known to have it":     {&supplier{streams: maxAlone}, []note{{}, absent, absent}, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := []*supplier{c.known, {order: c.order}, {order: c.order}}
+			s := newSupply(nil, time.Minute)
+			s.sources = func() []*supplier { return all }
+			trail := &trail{supply: s, notes: map[*supplier]note{}}
+			for i, n := range c.notes {
+				trail.notes[all[i]] = n
+			}
+			if got := slices.Index(all, trail.best(nil)); got != c.want {
+				t.Errorf("the source %d was chosen; want %d", got, c.want)
 			}
 		})
 	}

@@ -38,6 +38,29 @@ func blocksFrom(n *Node, label string) int {
 	return int(testutil.ToFloat64(n.supply.metrics.blocks.WithLabelValues(label)))
 }
 
+// Several peers that have a file share it, whatever was known of them before.
+func TestPeersShareAFile(t *testing.T) {
+	data := randomBytes(7, 144<<20)
+	var root cid.Cid
+	var all []string
+	for range 2 {
+		seed := startNode(t, loopback(t.TempDir()))
+		root = addFile(t, seed, data)
+		_, addr := proxied(t, seed, 10*time.Millisecond)
+		all = append(all, addr)
+	}
+	n := startNode(t, loopback(t.TempDir(), all...))
+	eventually(t, "both speak HTTP", func() bool { return len(n.supply.sources()) == 2 })
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	for _, s := range n.supply.sources() {
+		if got := s.received.Load(); got < int64(len(data)/8) {
+			t.Errorf("%s sent %d of %d bytes", s.name, got, len(data))
+		}
+	}
+}
+
 // Peers of ours send streams, and nothing comes twice.
 func TestPeersStream(t *testing.T) {
 	seed := startNode(t, loopback(t.TempDir()))

@@ -22,6 +22,9 @@ const (
 	// asks for one part of an image after the other, and a new session has to
 	// find out again who has it.
 	linger = time.Second
+	// maxAlone is how many streams a source has before it is found out whether
+	// another has the DAG too.
+	maxAlone = 2
 )
 
 // trail is what all readers of one DAG share: who had some of it and who did
@@ -43,6 +46,7 @@ type trail struct {
 
 // note is how a source did for a DAG.
 type note struct {
+	asked  time.Time
 	blocks int
 	failed time.Time
 	err    error // its last, even if it did better since
@@ -110,7 +114,7 @@ func (t *trail) retrievalState() *boxoretrieval.State {
 }
 
 // asked notes that a source is being asked.
-func (t *trail) asked(s *supplier) { t.note(s, func(*note) {}) }
+func (t *trail) asked(s *supplier) { t.note(s, func(n *note) { n.asked = time.Now() }) }
 
 // brought notes blocks that came from a source.
 func (t *trail) brought(s *supplier, blocks int) {
@@ -147,12 +151,38 @@ func (t *trail) best(tried map[*supplier]bool) *supplier {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.MinFunc(all, func(a, b *supplier) int {
+	compare := func(a, b *supplier) int {
 		if d := t.grade(a, now) - t.grade(b, now); d != 0 {
 			return d
 		}
 		return a.compare(b)
-	})
+	}
+	chosen := slices.MinFunc(all, compare)
+	if other := t.untried(chosen, all, now); other != nil {
+		t.notes[other] = note{asked: now}
+		return other
+	}
+	return chosen
+}
+
+// untried returns a source to find out about, one at a time, while the one that is
+// known to have some of the DAG has much to do: several are to share a large file.
+// It has to be as good as that one but for what is known of it. It needs t.mu.
+func (t *trail) untried(known *supplier, all []*supplier, now time.Time) *supplier {
+	if streams, _ := known.load(); streams < maxAlone || t.grade(known, now) != 0 {
+		return nil
+	}
+	var other *supplier
+	for _, s := range all {
+		switch n := t.notes[s]; {
+		case n.blocks > 0 || n.err != nil || s.order != known.order:
+		case now.Sub(n.asked) < hedgeAfter:
+			return nil
+		default:
+			other = s
+		}
+	}
+	return other
 }
 
 func (t *trail) grade(s *supplier, now time.Time) int {
