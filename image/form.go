@@ -66,12 +66,12 @@ func recogniseDirectory(ctx context.Context, source Source, p Path, found *NotFi
 	if _, err := layout(ocispec.ImageLayoutFile); ClassOf(err) != NotFound {
 		return openOCILayout(p, layout)
 	}
-	manifests, err := kindOf(ctx, source, p.Join(manifestsDir))
+	kind, manifests, err := kindOf(ctx, source, p.Join(manifestsDir))
 	if err != nil {
 		return nil, err
 	}
-	if manifests == "directory" {
-		return openIPDR(ctx, source, p)
+	if kind == "directory" {
+		return openIPDR(ctx, source, p, manifests)
 	}
 	return nil, notImage(p, nearly(ctx, source, p, found))
 }
@@ -79,13 +79,12 @@ func recogniseDirectory(ctx context.Context, source Source, p Path, found *NotFi
 // nearly says what a directory lacks of the form that it is nearest to.
 func nearly(ctx context.Context, source Source, p Path, found *NotFileError) error {
 	entries := strings.Join(found.Entries, ", ")
-	if kind, err := kindOf(ctx, source, p.Join(ocispec.ImageIndexFile)); err == nil && kind != "" {
+	if kind, _, err := kindOf(ctx, source, p.Join(ocispec.ImageIndexFile)); err == nil && kind != "" {
 		return fmt.Errorf("it is a directory with the entries %s: an OCI image layout without its file oci-layout", entries)
 	}
-	var v2 *NotFileError
-	if _, err := source.Open(ctx, p.Join(staticDir)); errors.As(err, &v2) && v2.Kind == "directory" {
+	if kind, v2, err := kindOf(ctx, source, p.Join(staticDir)); err == nil && kind == "directory" {
 		return fmt.Errorf("it is a static registry, which has to be asked for one of its repositories: %s/<repository>, where %s/v2 has the entries %s",
-			p, p, strings.Join(v2.Entries, ", "))
+			p, p, strings.Join(v2, ", "))
 	}
 	if entries == "" {
 		return errors.New("it is an empty directory")
@@ -93,20 +92,20 @@ func nearly(ctx context.Context, source Source, p Path, found *NotFileError) err
 	return fmt.Errorf("it is a directory with the entries %s and without the file oci-layout", entries)
 }
 
-// kindOf returns "file", or the kind of what is no file, or nothing where there
-// is nothing.
-func kindOf(ctx context.Context, source Source, p Path) (string, error) {
+// kindOf returns "file", or the kind of what is no file, with the first names of
+// a directory, or nothing where there is nothing.
+func kindOf(ctx context.Context, source Source, p Path) (kind string, entries []string, err error) {
 	f, err := source.Open(ctx, p)
 	var other *NotFileError
 	switch {
 	case err == nil:
-		return "file", f.Close()
+		return "file", nil, f.Close()
 	case errors.As(err, &other):
-		return other.Kind, nil
+		return other.Kind, other.Entries, nil
 	case ClassOf(err) == NotFound:
-		return "", nil
+		return "", nil, nil
 	default:
-		return "", err
+		return "", nil, err
 	}
 }
 

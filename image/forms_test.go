@@ -22,33 +22,37 @@ func TestEveryFormServesTheWholeImage(t *testing.T) {
 	s := imagetest.NewStore()
 	for _, form := range imagetest.Forms(s, bigLayer, []byte("small")) {
 		t.Run(form.Title, func(t *testing.T) {
-			r := resolver(s)
-			read := pull(t, r, form.Path, form.Tag)
-			if latest := pull(t, r, form.Path, "latest"); !slices.Equal(latest, read) {
-				t.Errorf("latest is %v; want %v, the only image", latest, read)
-			}
-			if form.Root != "" && read[0] != form.Root || form.Keeps && !slices.Contains(read, digest.FromBytes(bigLayer)) {
-				t.Errorf("read %v; want the root %s and the layers unchanged", read, form.Root)
-			}
-			if tags, err := r.Tags(t.Context(), form.Path); err != nil || !slices.Equal(tags, []string{form.Tag}) {
-				t.Errorf("the tags %v, %v; want %s", tags, err, form.Tag)
-			}
-			if d, err := r.Describe(t.Context(), image.Reference{Path: form.Path, Tag: form.Tag}); err != nil || d.Form != form.Title {
-				t.Errorf("described as %+v, %v", d, err)
-			}
-			for _, dgst := range read { // of a daemon that has restarted
-				testSections(t, resolver(renamed{s}), form.Path, dgst)
-			}
-			if _, err := r.Manifest(t.Context(), form.Path, "nope"); image.ClassOf(err) != image.NotFound || !strings.Contains(err.Error(), form.Tag) {
-				t.Errorf("a tag that is not there gave %v; want the tags", err)
-			}
-			if _, err := r.Blob(t.Context(), form.Path, digest.FromString("absent")); image.ClassOf(err) != image.NotFound {
-				t.Errorf("a digest that is not there gave %v", err)
-			}
-			if list, err := r.Referrers(t.Context(), form.Path, read[0]); err != nil || len(list) != 0 {
-				t.Errorf("the referrers %v, %v; want none", list, err)
-			}
+			closing(t, s, func(t *testing.T) { testForm(t, s, form) })
 		})
+	}
+}
+
+func testForm(t *testing.T, s *imagetest.Store, form imagetest.Form) {
+	r := resolver(s)
+	read := pull(t, r, form.Path, form.Tag)
+	if latest := pull(t, r, form.Path, "latest"); !slices.Equal(latest, read) {
+		t.Errorf("latest is %v; want %v, the only image", latest, read)
+	}
+	if form.Root != "" && read[0] != form.Root || form.Keeps && !slices.Contains(read, digest.FromBytes(bigLayer)) {
+		t.Errorf("read %v; want the root %s and the layers unchanged", read, form.Root)
+	}
+	if tags, err := r.Tags(t.Context(), form.Path); err != nil || !slices.Equal(tags, []string{form.Tag}) {
+		t.Errorf("the tags %v, %v; want %s", tags, err, form.Tag)
+	}
+	if d, err := r.Describe(t.Context(), image.Reference{Path: form.Path, Tag: form.Tag}); err != nil || d.Form != form.Title {
+		t.Errorf("described as %+v, %v", d, err)
+	}
+	for _, dgst := range read { // of a daemon that has restarted
+		testSections(t, resolver(renamed{s}), form.Path, dgst)
+	}
+	if _, err := r.Manifest(t.Context(), form.Path, "nope"); image.ClassOf(err) != image.NotFound || !strings.Contains(err.Error(), form.Tag) {
+		t.Errorf("a tag that is not there gave %v; want the tags", err)
+	}
+	if _, err := r.Blob(t.Context(), form.Path, digest.FromString("absent")); image.ClassOf(err) != image.NotFound {
+		t.Errorf("a digest that is not there gave %v", err)
+	}
+	if list, err := r.Referrers(t.Context(), form.Path, read[0]); err != nil || len(list) != 0 {
+		t.Errorf("the referrers %v, %v; want none", list, err)
 	}
 }
 
@@ -356,15 +360,19 @@ func TestNearlyAnImage(t *testing.T) {
 	for want, root := range map[string]cid.Cid{
 		"without its file oci-layout":          s.AddDir(map[string]cid.Cid{"index.json": index, "blobs/sha256/x": index}),
 		"it is an empty directory":             s.AddDir(map[string]cid.Cid{}),
+		"with the entries v2 and without":      s.AddDir(map[string]cid.Cid{"v2": index}),
+		"with the entries manifests and":       s.AddDir(map[string]cid.Cid{"manifests": index}),
 		"a manifest and for an index":          s.AddFile([]byte(`{"config":{"digest":"` + string(img.Digest) + `"},"manifests":[]}`)),
 		"neither a manifest nor an index":      s.AddFile([]byte(`{"mediaType":"text/plain","layers":[]}`)),
 		"does not have what its media type":    s.AddFile([]byte(`{"mediaType":"` + ocispec.MediaTypeImageIndex + `","layers":[]}`)),
 		"no descriptor: it lacks mediaType":    s.AddFile([]byte(`{}`)),
 		"it names the digest \"sha256:short\"": s.AddFile([]byte(`{"layers":[{"digest":"sha256:short"}]}`)),
 	} {
-		if _, err := resolver(s).Manifest(t.Context(), at(root), "latest"); image.ClassOf(err) != image.NotImage || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v; want the class NotImage and %q", err, want)
-		}
+		closing(t, s, func(t *testing.T) {
+			if _, err := resolver(s).Manifest(t.Context(), at(root), "latest"); image.ClassOf(err) != image.NotImage || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v; want the class NotImage and %q", err, want)
+			}
+		})
 	}
 	delete(b, digest.FromString("x"))
 	p, r := at(b.Layout(s, nil, img)), resolver(s)

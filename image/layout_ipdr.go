@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -34,16 +33,12 @@ func (l *ipdrDirectory) locate(desc ocispec.Descriptor) (location, error) {
 	return l.files.locate(desc)
 }
 
-// openIPDR reads the tagged manifests of the directory p. A directory tells ten
-// names, which is all that IPDR ever writes.
-func openIPDR(ctx context.Context, source Source, p Path) (form, error) {
-	var dir *NotFileError
-	if _, err := source.Open(ctx, p.Join(manifestsDir)); !errors.As(err, &dir) {
-		return nil, err
-	}
+// openIPDR reads the tagged manifests of the directory p. names are the first ten
+// of its manifests, which is all that IPDR ever writes.
+func openIPDR(ctx context.Context, source Source, p Path, names []string) (form, error) {
 	l := &ipdrDirectory{files: &staticRepository{source: source, base: p}, places: map[digest.Digest]location{}}
 	var refused error
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(append([]string{"latest", "latest" + suffixV2}, dir.Entries...)))) {
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(append([]string{"latest", "latest" + suffixV2}, names...)))) {
 		if !IsTag(name) {
 			continue
 		}

@@ -79,22 +79,18 @@ func readTagged(ctx context.Context, source Source, at location) (ocispec.Descri
 func openStatic(ctx context.Context, source Source, p Path, absent error) (form, error) {
 	root := Path{Root: p.Root}
 	l := &staticRepository{source: source, base: root.Join(staticDir, p.Rest)}
-	f, err := source.Open(ctx, l.base.Join(manifestsDir))
-	var dir *NotFileError
-	switch {
-	case errors.As(err, &dir) && dir.Kind == "directory":
-	case err == nil:
-		return nil, errors.Join(absent, f.Close())
-	case ClassOf(err) == NotFound || dir != nil:
-		return nil, absent
-	default:
+	kind, manifests, err := kindOf(ctx, source, l.base.Join(manifestsDir))
+	if err != nil {
 		return nil, err
+	}
+	if kind != "directory" {
+		return nil, absent
 	}
 	if l.listed, err = readTags(ctx, source, l.base); err != nil {
 		return nil, err
 	}
 	if l.listed == nil {
-		l.listed = slices.DeleteFunc(slices.Clone(dir.Entries), func(name string) bool { return !IsTag(name) })
+		l.listed = slices.DeleteFunc(slices.Clone(manifests), func(name string) bool { return !IsTag(name) })
 	}
 	l.index, err = readNamed(ctx, source, root, p.Rest)
 	return l, err

@@ -27,6 +27,14 @@ type Store struct {
 	dirs  map[cid.Cid]map[string]cid.Cid
 	// Opened counts the calls of Open that found a file.
 	Opened int
+	closed int
+}
+
+// Unclosed is how many files are open.
+func (s *Store) Unclosed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Opened - s.closed
 }
 
 // NewStore returns an empty Store.
@@ -116,7 +124,13 @@ func (s *Store) Open(ctx context.Context, p image.Path) (image.File, error) {
 		return nil, unavailable(p, c)
 	}
 	s.Opened++
-	return &file{Reader: bytes.NewReader(data), ctx: ctx, c: c}, nil
+	return &file{Reader: bytes.NewReader(data), ctx: ctx, c: c, close: sync.OnceFunc(s.close)}, nil
+}
+
+func (s *Store) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed++
 }
 
 func unavailable(p image.Path, c cid.Cid) error {
@@ -125,8 +139,9 @@ func unavailable(p image.Path, c cid.Cid) error {
 
 type file struct {
 	*bytes.Reader
-	ctx context.Context
-	c   cid.Cid
+	ctx   context.Context
+	c     cid.Cid
+	close func()
 }
 
 func (f *file) Read(p []byte) (int, error) {
@@ -136,5 +151,9 @@ func (f *file) Read(p []byte) (int, error) {
 	return f.Reader.Read(p)
 }
 
-func (f *file) Close() error { return nil }
 func (f *file) CID() cid.Cid { return f.c }
+
+func (f *file) Close() error {
+	f.close()
+	return nil
+}
