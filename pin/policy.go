@@ -105,7 +105,7 @@ func parseList(r io.Reader) (map[cid.Cid]bool, []digest.Digest, error) {
 			continue
 		}
 		ref, err := image.ParseReference(text)
-		if err != nil || ref.Path.Rest != "" || ref.Tag != "" || ref.Digest != "" {
+		if err != nil || ref != (image.Reference{Path: image.Path{Root: ref.Path.Root}}) {
 			return nil, nil, fmt.Errorf("line %d: %.100q is neither a CID nor a digest", n, text)
 		}
 		roots[ref.Path.Root] = true

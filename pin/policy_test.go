@@ -14,7 +14,7 @@ func TestParseList(t *testing.T) {
 		t.Errorf("read %v, %v, %v", roots, dgsts, err)
 	}
 	for text, says := range map[string]string{
-		root + "\n" + root + "/path": "line 2", root + ":tag": "line 1", "anything": "line 1", "sha256:00": "line 1",
+		root + "\n" + root + "/path": "line 2", root + ":tag": "line 1", "ipns://docs.example": "line 1", "https://example.org/ipfs/" + root: "line 1", "anything": "line 1", "sha256:00": "line 1",
 		strings.Repeat(dgst+"\n", maxListed+1): "more than",
 	} {
 		if _, _, err := parseList(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
@@ -24,7 +24,7 @@ func TestParseList(t *testing.T) {
 }
 
 func FuzzParseList(f *testing.F) {
-	for _, seed := range []string{"", "# a comment", "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", "sha256:" + strings.Repeat("0", 64), "ipfs://Qm\x00"} {
+	for _, seed := range []string{"", "# a comment", "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", "sha256:" + strings.Repeat("0", 64), "ipfs://Qm\x00", "ipns://docs.example"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -33,7 +33,7 @@ func FuzzParseList(f *testing.F) {
 			return
 		}
 		for root := range roots {
-			if root.Version() != 1 {
+			if !root.Defined() || root.Version() != 1 {
 				t.Errorf("%s is not the form that paths have", root)
 			}
 		}

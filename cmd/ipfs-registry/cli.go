@@ -169,6 +169,25 @@ func reference(arg string) (image.Reference, error) {
 	return ref, misuse(err)
 }
 
+// lasting is reference for what is kept under its CID, perhaps by a daemon, whose
+// gateways are its own: nothing that leads elsewhere tomorrow, and no gateway.
+func lasting(arg string) (image.Reference, error) {
+	ref, err := reference(arg)
+	refused := &image.Error{Op: fmt.Sprintf("read the reference %q", arg)}
+	switch {
+	case err != nil:
+		return ref, err
+	case ref.Moving.Name != "":
+		refused.Err, refused.Hint = errors.New("it can lead elsewhere tomorrow"), "resolve it first: ipfs-registry resolve "+arg
+	case ref.Gateway != "":
+		refused.Err = errors.New("no gateway is asked here but those of the settings")
+		refused.Hint = "give " + strings.TrimPrefix(arg, ref.Gateway) + ", and name the gateway in the settings if need be"
+	default:
+		return ref, nil
+	}
+	return ref, misuse(refused)
+}
+
 // arguments wants exactly the named ones.
 func arguments(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {

@@ -57,7 +57,7 @@ FILE.car appears when it is whole. With - it goes to stdout. "import", and "ipfs
 		if err != nil {
 			return err
 		}
-		m, err := c.export(cmd, ref.Path, args[1], *platforms)
+		m, err := c.export(cmd, ref, args[1], *platforms)
 		if err != nil || args[1] == "-" {
 			return err
 		}
@@ -66,7 +66,7 @@ FILE.car appears when it is whole. With - it goes to stdout. "import", and "ipfs
 	return cmd
 }
 
-func (c *cli) export(cmd *cobra.Command, p image.Path, file string, platforms []string) (m moved, err error) {
+func (c *cli) export(cmd *cobra.Command, ref image.Reference, file string, platforms []string) (m moved, err error) {
 	wanted, err := parsePlatforms(platforms)
 	if err != nil {
 		return m, misuse(err)
@@ -75,11 +75,15 @@ func (c *cli) export(cmd *cobra.Command, p image.Path, file string, platforms []
 	if err != nil {
 		return m, err
 	}
-	n, err := c.open(cmd.Context(), s, log, networked)
+	n, err := c.openFor(cmd.Context(), s, log, ref)
 	if err != nil {
 		return m, err
 	}
 	defer c.close(n)
+	if ref, err = fixed(cmd.Context(), n, ref, log); err != nil {
+		return m, err
+	}
+	p := ref.Path
 	images := image.NewResolver(n, n.Datastore(), image.ResolverOptions{Log: log})
 	closure, parts, err := pin.Closure(cmd.Context(), images, n, p, image.Selection{Platforms: wanted}, false)
 	if err == nil {

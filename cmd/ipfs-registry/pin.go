@@ -37,7 +37,7 @@ What an interruption leaves is listed as incomplete, and the daemon goes on with
 	name := cmd.Flags().String("name", "", "what to call the image in lists (`NAME`; default REF)")
 	config.Define(cmd.Flags(), "pin")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ref, err := reference(args[0])
+		ref, err := lasting(args[0])
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (c *cli) pinRemoveVerb() *cobra.Command {
 	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ref, err := reference(args[0])
+		ref, err := lasting(args[0])
 		if err != nil {
 			return err
 		}

@@ -146,11 +146,14 @@ func (c *cli) withRemote(cmd *cobra.Command, args []string, do func(*remoting) e
 	if err != nil {
 		return err
 	}
-	n, err := c.open(cmd.Context(), s, log, networked)
+	n, err := c.openFor(cmd.Context(), s, log, ref)
 	if err != nil {
 		return err
 	}
 	defer c.close(n)
+	if ref, err = fixed(cmd.Context(), n, ref, log); err != nil {
+		return err
+	}
 	return do(&remoting{ref.Path, service, n, log})
 }
 

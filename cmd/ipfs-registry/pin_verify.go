@@ -60,7 +60,7 @@ func verifyRequest(args []string, workers int, rate string) (pin.VerifyRequest, 
 	if len(args) == 0 {
 		return r, nil
 	}
-	ref, err := reference(args[0])
+	ref, err := lasting(args[0])
 	if err == nil && (ref.Tag != "" || ref.Digest != "") {
 		err = errors.New("read " + args[0] + ": an image is verified as a whole; leave out the tag and the digest")
 	}

@@ -89,7 +89,7 @@ func (f *pushFlags) check() (platforms []ocispec.Platform, into cid.Cid, err err
 		return nil, into, errors.New("read --into: only the format static holds several images; add --format static")
 	}
 	if f.into != "" {
-		ref, err := reference(f.into)
+		ref, err := lasting(f.into)
 		if err != nil {
 			return nil, into, err
 		}
