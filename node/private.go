@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +32,7 @@ func isPrivate(r repo.Repo, o Options) (bool, error) {
 		}
 		return false, nil
 	}
-	if _, err := pnet.DecodeV1PSK(bytes.NewReader(key)); err != nil {
+	if err := CheckSwarmKey(key); err != nil {
 		return false, &image.Error{Op: op, Err: fmt.Errorf("the swarm key is malformed: %w", err), Hint: "remove it and " + swarmKeyHint}
 	}
 	if !o.Private {

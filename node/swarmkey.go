@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -9,10 +10,19 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/libp2p/go-libp2p/core/pnet"
+
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 const swarmKeyFile = "swarm.key"
+
+// CheckSwarmKey says what keeps a node from taking key for the content of a file
+// swarm.key. What it says may be a part of the key.
+func CheckSwarmKey(key []byte) error {
+	_, err := pnet.DecodeV1PSK(bytes.NewReader(key))
+	return err
+}
 
 // GenerateSwarmKey writes a new random key of a private swarm to w, in the form
 // of the file swarm.key.

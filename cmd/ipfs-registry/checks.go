@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/ipfs-registry/ipfs-registry/node"
 )
 
 // repository checks that there is a node to work with.
@@ -45,22 +46,12 @@ func (p *patient) swarmKey(context.Context) []finding {
 		f.Found = "none; the swarm is not a private one"
 	case err != nil:
 		f.Verdict, f.Found, f.Advice = ill, err.Error(), "give the user of the daemon the right to read it"
-	case !isSwarmKey(string(data)):
+	case node.CheckSwarmKey(data) != nil: // without the reason, which may be a part of the key
 		f.Verdict, f.Found, f.Advice = ill, path+" is not of the form of a swarm key", "replace it by that of the swarm, or remove it and run: ipfs-registry swarm key"
 	case openToOthers(path):
 		f.Verdict, f.Found, f.Advice = doubt, "other users can read "+path, "run: chmod 600 "+path
 	}
 	return []finding{f}
-}
-
-// isSwarmKey knows the form that every tool writes.
-func isSwarmKey(s string) bool {
-	lines := strings.Fields(s)
-	if len(lines) != 3 || lines[0] != "/key/swarm/psk/1.0.0/" || lines[1] != "/base16/" {
-		return false
-	}
-	key, err := hex.DecodeString(lines[2])
-	return err == nil && len(key) == 32
 }
 
 func openToOthers(path string) bool {
