@@ -76,7 +76,9 @@ func (e *embedded) askForRecord(ctx context.Context, name ipns.Name) (answers <-
 	if e.node.IsOnline && e.node.Routing != nil {
 		asked++
 		go func() {
-			tell(said{from: "the network's routing", err: routed(ctx, e.node.Routing, name, tell)})
+			if err := routed(ctx, e.node.Routing, name, tell); err != nil {
+				tell(said{from: "the network's routing", err: err})
+			}
 			tell(said{})
 		}()
 	}

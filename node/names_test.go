@@ -16,8 +16,10 @@ import (
 	boxogateway "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/path"
+	irouting "github.com/ipfs/kubo/routing"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+	corerouting "github.com/libp2p/go-libp2p/core/routing"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -193,6 +195,34 @@ func TestNameByGateway(t *testing.T) {
 		if got, err := resolve(data); image.ClassOf(err) != image.Unavailable || !strings.Contains(err.Error(), "127.0.0.1") {
 			t.Errorf("%s is taken for where the name leads: %s, %v", name, got, err)
 		}
+	}
+}
+
+// valueRouting finds one record for every name.
+type valueRouting struct {
+	irouting.ProvideManyRouter
+	record []byte
+}
+
+func (r valueRouting) SearchValue(context.Context, string, ...corerouting.Option) (<-chan []byte, error) {
+	found := make(chan []byte, 1)
+	found <- r.record
+	close(found)
+	return found, nil
+}
+
+// Of a search of the network that went well is told what it found, and no more.
+func TestNameByRouting(t *testing.T) {
+	n, k := behind(t, patience), newKey(t)
+	e := kuboOf(t, n)
+	e.node.IsOnline, e.node.Routing = true, valueRouting{e.node.Routing, []byte("no record")}
+	_, err := n.ResolveName(t.Context(), k.name.String())
+	if image.ClassOf(err) != image.Unavailable || strings.Count(err.Error(), "what it sent is no valid record") != 1 {
+		t.Errorf("one answer that is no record: %v", err)
+	}
+	e.node.Routing = valueRouting{e.node.Routing, k.record(t, target("one").String(), 1, time.Hour)}
+	if found, err := n.ResolveName(t.Context(), k.name.String()); err != nil || found.Path != target("one") {
+		t.Errorf("%v, %v", found, err)
 	}
 }
 
