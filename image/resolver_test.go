@@ -3,8 +3,10 @@ package image_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -274,6 +276,29 @@ func TestAVerdictIsRememberedAcrossRestarts(t *testing.T) {
 	}
 	if kinds[0] != "*image.verifyingFile" || kinds[1] != "image_test.renamedFile" {
 		t.Errorf("read through %v; want hashing the first time only", kinds)
+	}
+}
+
+// full is a datastore that takes nothing.
+type full struct{ datastore.Datastore }
+
+func (full) Put(ctx, datastore.Key, []byte) error { return errors.New("the disk is full") }
+
+// What can't be remembered is read all the same, and the log says why.
+func TestAVerdictThatCannotBeKept(t *testing.T) {
+	b, s := imagetest.Blobs{}, imagetest.NewStore()
+	p := at(b.Layout(s, nil, b.Image("amd64", bigLayer)))
+	var logs bytes.Buffer
+	r := image.NewResolver(renamed{s}, full{datastore.NewMapDatastore()}, image.ResolverOptions{Log: slog.New(slog.NewTextHandler(&logs, nil))})
+	c, err := r.Blob(t.Context(), p, digest.FromBytes(bigLayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data := readAll(t, c); !bytes.Equal(data, bigLayer) {
+		t.Error("it was not the blob")
+	}
+	if said := logs.String(); !strings.Contains(said, `could not keep a verification verdict`) || !strings.Contains(said, `error="the disk is full"`) {
+		t.Errorf("logged %q", said)
 	}
 }
 

@@ -67,7 +67,7 @@ func (v *verdicts) remember(f File, dgst digest.Digest) {
 	key := verdict{originOf(f), dgst}
 	v.recent.Add(key, struct{}{})
 	if err := v.store.Put(context.Background(), key.key(), nil); err != nil {
-		v.log.Warn("could not keep a verification verdict", "file", key.origin, "digest", dgst, "err", err)
+		v.log.Warn("could not keep a verification verdict", "file", key.origin, "digest", dgst, "error", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -36,11 +37,7 @@ func (e *embedded) servePeers(c *content) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
-		Handler: handler, ReadTimeout: readLimit, WriteTimeout: serveLimit, MaxHeaderBytes: maxHeader,
-		ErrorLog: nil,
-	}
-	server.SetKeepAlivesEnabled(false) // a stream carries one answer
+	server := newPeerServer(handler, e.options.Log)
 	e.background.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && e.ctx.Err() == nil {
 			e.options.Log.Warn("peers are not served over HTTP any more", "error", err)
@@ -48,6 +45,15 @@ func (e *embedded) servePeers(c *content) error {
 	})
 	context.AfterFunc(e.ctx, func() { _ = server.Close() })
 	return nil
+}
+
+func newPeerServer(h http.Handler, log *slog.Logger) *http.Server {
+	server := &http.Server{
+		Handler: h, ReadTimeout: readLimit, WriteTimeout: serveLimit, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	server.SetKeepAlivesEnabled(false) // a stream carries one answer
+	return server
 }
 
 func (e *embedded) peerGateway(c *content) (http.Handler, error) {

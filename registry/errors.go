@@ -124,7 +124,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	h.observer.failed(err)
 	e := apiErrorOf(err)
 	if e.status >= http.StatusInternalServerError {
-		h.log.Warn("could not answer", "path", r.URL.Path, "status", e.status, "err", err)
+		h.log.Warn("could not answer", "path", r.URL.Path, "status", e.status, "error", err)
 	}
 	writeError(w, r, e)
 }
@@ -136,7 +136,7 @@ func (h *handler) aborted(r *http.Request, err error) {
 		return
 	}
 	h.observer.failed(err)
-	h.log.Warn("aborted an answer", "path", r.URL.Path, "err", err)
+	h.log.Warn("aborted an answer", "path", r.URL.Path, "error", err)
 }
 
 // retryAfter is how many seconds a client should leave an image alone that

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime"
 	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -324,6 +326,30 @@ func TestErrors(t *testing.T) {
 			if head, none := do(t, "HEAD", tc.url); head.StatusCode != tc.status || len(none) != 0 {
 				t.Errorf("HEAD %s: %d with %d bytes; GET has %d", tc.url, head.StatusCode, len(none), tc.status)
 			}
+		}
+	}
+}
+
+// What went wrong is in the log under the name that it has everywhere.
+func TestFailuresAreLogged(t *testing.T) {
+	var logs bytes.Buffer
+	store, blobs := imagetest.NewStore(), imagetest.Blobs{}
+	lie := bytes.Clone(layer)
+	lie[0]++
+	root := blobs.Layout(store, imagetest.Blobs{digest.FromBytes(layer): lie}, blobs.Image("amd64", layer))
+	srv := httptest.NewServer(registry.New(plain(store), registry.Options{Log: slog.New(slog.NewTextHandler(&logs, nil))}))
+	for _, name := range []string{"bafkqaaa/manifests/latest", root.String() + "/blobs/" + digest.FromBytes(layer).String()} {
+		res, err := http.Get(srv.URL + "/v2/ipfs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body) // it is cut off
+		res.Body.Close()
+	}
+	srv.Close() // and with it all that is logged
+	for _, says := range []string{`msg="could not answer" .* error="open `, `msg="aborted an answer" .* error="verify `} {
+		if !regexp.MustCompile(says).Match(logs.Bytes()) {
+			t.Errorf("logged\n%swant %q", &logs, says)
 		}
 	}
 }
