@@ -51,11 +51,11 @@ func (g *Guard) AdmitFile(ctx context.Context, c cid.Cid) error {
 	}
 	roots := map[cid.Cid]bool{}
 	if g.policy.Serve == ServeList {
-		listed, _, err := g.policy.listed()
-		if err != nil || listed[c] {
+		list, err := g.policy.listed()
+		if err != nil || list.roots[c] {
 			return err
 		}
-		roots = listed
+		roots = list.roots
 	}
 	p := image.Path{Root: c}
 	images, err := g.keeper.ledger.ImagesOf(ctx, c)

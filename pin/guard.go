@@ -220,17 +220,17 @@ func (g *Guard) admitServed(ctx context.Context, p image.Path, dgst digest.Diges
 }
 
 func (g *Guard) admitListed(ctx context.Context, p image.Path, dgst digest.Digest) (all bool, err error) {
-	roots, dgsts, err := g.policy.listed()
-	if err != nil || roots[p.Root] {
+	list, err := g.policy.listed()
+	if err != nil || list.roots[p.Root] {
 		return true, err
 	}
-	if len(dgsts) == 0 {
+	if len(list.dgsts) == 0 {
 		return false, deniedByList("serve", p, g.policy.List)
 	}
-	if slices.Contains(dgsts, dgst) {
+	if slices.Contains(list.dgsts, dgst) {
 		return false, nil
 	}
-	set, err := g.below(ctx, p, dgsts)
+	set, err := g.below(ctx, p, list)
 	if err != nil {
 		return false, err
 	}
@@ -241,21 +241,18 @@ func (g *Guard) admitListed(ctx context.Context, p image.Path, dgst digest.Diges
 }
 
 // below are the listed digests that the image at p has, and all below them.
-func (g *Guard) below(ctx context.Context, p image.Path, dgsts []digest.Digest) (map[digest.Digest]bool, error) {
-	g.policy.mu.Lock()
-	list := g.policy.read
-	g.policy.mu.Unlock()
-	if a, ok := g.admitted.Get(p); ok && a.list == list {
+func (g *Guard) below(ctx context.Context, p image.Path, list *listing) (map[digest.Digest]bool, error) {
+	if a, ok := g.admitted.Get(p); ok && a.list == list.state {
 		return a.dgsts, nil
 	}
 	set := map[digest.Digest]bool{}
-	for _, dgst := range dgsts {
+	for _, dgst := range list.dgsts {
 		err := g.collect(ctx, p, dgst, set)
 		if err != nil && image.ClassOf(err) != image.NotFound {
 			return nil, err
 		}
 	}
-	g.admitted.Add(p, &admission{list, set})
+	g.admitted.Add(p, &admission{list.state, set})
 	return set, nil
 }
 

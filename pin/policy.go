@@ -2,6 +2,7 @@ package pin
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,8 +38,13 @@ type Policy struct {
 	// read again when it changes; while it cannot be read nothing is served.
 	List string
 
-	mu    sync.Mutex
-	read  fileState
+	mu   sync.Mutex
+	read *listing // nil as long as it was not
+}
+
+// listing is what a list says as long as its file is in that state.
+type listing struct {
+	state fileState
 	roots map[cid.Cid]bool
 	dgsts []digest.Digest
 }
@@ -61,28 +67,41 @@ const (
 func (p *Policy) open() bool { return p == nil || p.Serve == "" || p.Serve == ServeAny }
 
 // listed returns what the file lists now.
-func (p *Policy) listed() (map[cid.Cid]bool, []digest.Digest, error) {
+func (p *Policy) listed() (*listing, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	info, err := os.Stat(p.List)
 	if err != nil {
-		return nil, nil, p.unreadable(err)
+		return nil, p.unreadable(err)
 	}
 	now := fileState{info.Size(), info.ModTime()}
-	if p.roots != nil && now == p.read {
-		return p.roots, p.dgsts, nil
+	if p.read != nil && p.read.state == now {
+		return p.read, nil
 	}
-	f, err := os.Open(p.List)
+	data, err := readFile(p.List, maxList)
 	if err != nil {
-		return nil, nil, p.unreadable(err)
+		return nil, p.unreadable(err)
+	}
+	roots, dgsts, err := parseList(bytes.NewReader(data))
+	if err != nil {
+		return nil, p.unreadable(err)
+	}
+	p.read = &listing{now, roots, dgsts}
+	return p.read, nil
+}
+
+// readFile reads a file of no more than most bytes.
+func readFile(name string, most int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
-	roots, dgsts, err := parseList(io.LimitReader(f, maxList))
-	if err != nil {
-		return nil, nil, p.unreadable(err)
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("%s has more than %d bytes", name, most)
 	}
-	p.read, p.roots, p.dgsts = now, roots, dgsts
-	return roots, dgsts, nil
+	return data, err
 }
 
 func (p *Policy) unreadable(err error) error {
@@ -121,11 +140,11 @@ func (p *Policy) admitKeeping(_ context.Context, i *Image, c *image.Closure) err
 	if p.open() || p.Serve != ServeList {
 		return nil
 	}
-	roots, dgsts, err := p.listed()
-	if err != nil || roots[i.Root] {
+	list, err := p.listed()
+	if err != nil || list.roots[i.Root] {
 		return err
 	}
-	for _, listed := range dgsts {
+	for _, listed := range list.dgsts {
 		for _, has := range c.Manifests {
 			if has == listed && i.narrow() {
 				return nil

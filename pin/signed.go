@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -164,12 +163,7 @@ func (s *Signed) current() ([]verifyKey, fileState, error) {
 	if s.keys != nil && now == s.read {
 		return s.keys, now, nil
 	}
-	f, err := os.Open(s.file)
-	if err != nil {
-		return nil, now, s.unreadable(err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxKeys))
+	data, err := readFile(s.file, maxKeys)
 	if err == nil {
 		s.keys, err = parseKeys(data)
 	}

@@ -179,8 +179,11 @@ func readToken(name string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxToken))
+	data, err := io.ReadAll(io.LimitReader(f, maxToken+1))
 	token := strings.TrimSpace(string(data))
+	if err == nil && len(data) > maxToken {
+		err = fmt.Errorf("%s has more than %d bytes", name, maxToken)
+	}
 	if err == nil && (token == "" || strings.ContainsAny(token, "\r\n")) {
 		err = fmt.Errorf("%s has not one line", name)
 	}
