@@ -1,5 +1,9 @@
 package node
 
+import "github.com/ipfs-registry/ipfs-registry/image"
+
+var _ image.Checker = (*file)(nil)
+
 // Check implements image.Checker. It reads up to the first block that is not
 // here.
 func (f *file) Check(first, n int64) error {

@@ -145,6 +145,8 @@ func (f *file) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+var _ image.Expecter = (*file)(nil)
+
 // Expect implements image.Expecter.
 func (f *file) Expect(n int64) { f.sure = f.pos + n }
 
@@ -155,6 +157,8 @@ func (f *file) until() int64 {
 	}
 	return 0
 }
+
+var _ image.LimitedWriterTo = (*file)(nil)
 
 // WriteNTo implements image.LimitedWriterTo. The bytes of a block that lies in
 // a file of its own go from there to w, by sendfile if w can.

@@ -104,6 +104,8 @@ func (p *prefetches) forget(part image.Part) {
 	delete(p.pending, part)
 }
 
+var _ image.Prefetcher = (*Node)(nil)
+
 // Prefetch implements image.Prefetcher. What comes stays on the disk; a node of
 // another process, which keeps what it fetches, is left alone.
 func (c *content) Prefetch(parts []image.Part) {
