@@ -25,6 +25,7 @@ import (
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/image/imagetest"
+	"github.com/ipfs-registry/ipfs-registry/publish"
 )
 
 // honest is a trustless gateway of what a store has.
@@ -103,6 +104,48 @@ func TestGatewayPath(t *testing.T) {
 	blocks := testutil.ToFloat64(n.supply.metrics.blocks.WithLabelValues(strings.TrimPrefix(server.URL, "http://")))
 	if blocks != 3+1+3 {
 		t.Errorf("%v blocks are counted", blocks)
+	}
+}
+
+// refusing is a gateway that sends single blocks and answers with a status who asks
+// for a CAR.
+type refusing struct {
+	http.Handler
+	status int
+	cars   atomic.Int32 // requests
+}
+
+func (g *refusing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("format") != "car" && !strings.Contains(r.Header.Get("Accept"), carType) {
+		g.Handler.ServeHTTP(w, r)
+		return
+	}
+	g.cars.Add(1)
+	w.WriteHeader(g.status)
+}
+
+// A gateway that sends no CARs is asked for one once, and for single blocks from
+// then on, through directories and all levels of a file. With status 200 what it
+// sends is of another type.
+func TestGatewayWithoutCARs(t *testing.T) {
+	st := memoryStore(t)
+	c := offlineContent(st)
+	root, data := shape{size: 30_001, chunk: 1000, links: 3, raw: true}.build(t, c.dag)
+	dir, err := c.AddDir(t.Context(), map[string]cid.Cid{"blobs/sha256/x": root}, publish.UnixFSv1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusUnsupportedMediaType, http.StatusNotImplemented, http.StatusOK} {
+		for _, p := range []image.Path{{Root: root}, image.Path{Root: dir}.Join("blobs", "sha256", "x")} {
+			g := &refusing{Handler: honest(t, st), status: status}
+			n := behind(t, 10*time.Second, serveGateway(t, g))
+			if got, err := readCold(t, n, p); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%d, %s: read %d bytes, %v", status, p, len(got), err)
+			}
+			if got := g.cars.Load(); got != 1 {
+				t.Errorf("%d, %s: it was asked for %d CARs, want 1", status, p, got)
+			}
+		}
 	}
 }
 
