@@ -427,7 +427,10 @@ func TestGatewayRetryAfterOfAnImage(t *testing.T) {
 	root := b.Layout(adder{t, offlineContent(st)}, nil, b.Image("amd64", []byte("layer")))
 	var asked atomic.Int32
 	all := make(chan struct{})
-	n := behind(t, 3*time.Second, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	n := behind(t, 3*time.Second, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/ipfs/bafkqaaa") { // nothing came for a second
+			return
+		}
 		if asked.Add(1) == atOnce {
 			close(all)
 		}
@@ -461,6 +464,35 @@ func TestGatewayOfPages(t *testing.T) {
 	}
 	if got := asked.Load(); got > 20 {
 		t.Errorf("it was asked %d times in 3 s", got)
+	}
+}
+
+// A gateway that wants to be left alone in the middle of a file keeps no reader
+// waiting while another is left: what it has not sent is asked of that one.
+func TestGatewayBusyInTheMiddle(t *testing.T) {
+	st := memoryStore(t)
+	root, data := shape{size: 40 << 20, chunk: 1 << 20, links: 1024, raw: true}.build(t, offlineContent(st).dag)
+	good := honest(t, st)
+	var asked atomic.Int32
+	busy := serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 3 {
+			w.Header().Set("Retry-After", "100")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		good.ServeHTTP(w, r)
+	}))
+	n := behind(t, 20*time.Second, busy, serveGateway(t, good))
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	for i, s := range n.supply.sources() {
+		if blocksFrom(n, s.label) == 0 {
+			t.Errorf("gateway %d sent nothing", i)
+		}
+	}
+	if asked.Load() <= 3 {
+		t.Error("it was never busy")
 	}
 }
 
