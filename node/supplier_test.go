@@ -62,6 +62,30 @@ func TestAFailureBesideABan(t *testing.T) {
 	}
 }
 
+// When to come again is said in seconds or as a date, and believed within bounds.
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+	for header, want := range map[string]time.Duration{
+		"":                                5 * time.Second,
+		"soon":                            5 * time.Second,
+		"-7":                              5 * time.Second,
+		"0":                               500 * time.Millisecond,
+		"7":                               7 * time.Second,
+		"300":                             5 * time.Minute,
+		"301":                             5 * time.Minute,
+		"999999":                          5 * time.Minute,
+		"Tue, 03 Feb 2026 04:06:36 GMT":   90 * time.Second,
+		"Tuesday, 03-Feb-26 04:06:36 GMT": 90 * time.Second, // as HTTP/1.0 wrote it
+		"Tue, 03 Feb 2026 05:05:06 GMT":   5 * time.Minute,
+		"Tue, 03 Feb 2026 04:05:06 GMT":   500 * time.Millisecond,
+		"Mon, 02 Feb 2026 04:05:06 GMT":   500 * time.Millisecond,
+	} {
+		if got := retryAfter(header, now); got != want {
+			t.Errorf("Retry-After %q is %s, want %s", header, got, want)
+		}
+	}
+}
+
 // Of several sources the one is asked next that had some of the DAG, and of those
 // the one with the fewest streams for its speed; one that failed comes last, and
 // one that has to be left alone not at all.
