@@ -260,9 +260,13 @@ func TestHostileGateway(t *testing.T) {
 			t.Parallel()
 			badURL := serveGateway(t, bad(good))
 			t.Run("with another left", func(t *testing.T) {
-				n := behind(t, 20*time.Second, badURL, serveGateway(t, good))
+				goodURL := serveGateway(t, good)
+				n := behind(t, 20*time.Second, badURL, goodURL)
 				if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
 					t.Errorf("read %d bytes, %v", len(got), err)
+				}
+				if counted(t, n, "ipfs_registry_retrieval_first_byte_seconds", strings.TrimPrefix(goodURL, "http://")) == 0 {
+					t.Error("it is not measured how long the good one took to answer")
 				}
 			})
 			t.Run("alone", func(t *testing.T) {
@@ -280,9 +284,33 @@ func TestHostileGateway(t *testing.T) {
 				if err != nil && (!strings.Contains(err.Error(), host) || strings.Contains(err.Error(), "hunter2")) {
 					t.Errorf("the error should name %s, and no password: %v", host, err)
 				}
+				// Of who stalls the reader may hear first.
+				eventually(t, "that the gateway failed is counted", func() bool {
+					return counted(t, n, "ipfs_registry_retrieval_errors_total", host) > 0
+				})
 			})
 		})
 	}
+}
+
+// counted is what a metric of retrievals has for a source: of a counter its value,
+// of a histogram how often it was measured.
+func counted(t *testing.T, n *Node, metric, source string) float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(n.supply.metrics)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == metric && m.GetLabel()[0].GetValue() == source {
+				return m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return 0
 }
 
 // Who does not wait for long hears nothing of a source that all but stops while
