@@ -1,9 +1,13 @@
 package registry
 
 import (
+	"context"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
@@ -12,11 +16,20 @@ import (
 // content answers with a manifest or blob. It closes the Content.
 type content struct {
 	*image.Content
+	// stop ends the context that the Content was opened with.
+	stop      context.CancelFunc
 	mediaType string
 	immutable bool
 	// aborted is told why an answer that had begun can't be finished.
 	aborted func(*http.Request, error)
-	failed  error
+
+	// over says that nothing more is needed: what a read fails with then is no failure.
+	over atomic.Bool
+	// mu is held by whoever uses the File. Several ranges are read by a goroutine
+	// that http.ServeContent starts and, if the client goes, does not wait for.
+	mu     sync.Mutex
+	failed error
+	closed bool
 }
 
 // respond leaves ranges, conditions and HEAD to http.ServeContent. It gets the
@@ -33,22 +46,75 @@ func (c *content) respond(w http.ResponseWriter, r *http.Request) {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	http.ServeContent(&directWriter{w}, r, "", time.Time{}, c)
-	if c.failed == nil {
+	failed := c.failure()
+	if failed == nil {
 		return
 	}
 	// What was promised can't be kept: a short body must not look like a whole
 	// one, so the connection goes.
-	c.aborted(r, c.failed)
+	c.aborted(r, failed)
 	panic(http.ErrAbortHandler)
 }
 
 // Read keeps the failure that http.ServeContent does not tell of.
 func (c *content) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, os.ErrClosed
+	}
 	n, err := c.Content.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF && !c.over.Load() {
 		c.failed = err
 	}
 	return n, err
+}
+
+func (c *content) Seek(offset int64, whence int) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, os.ErrClosed
+	}
+	return c.Content.Seek(offset, whence)
+}
+
+// writeNTo takes the cheaper way of a File that has one.
+func (c *content) writeNTo(direct image.LimitedWriterTo, w io.Writer, n int64) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, os.ErrClosed
+	}
+	n, err := direct.WriteNTo(w, n)
+	c.failed = err
+	return n, err
+}
+
+// failure ends the reading and returns what went wrong with it.
+func (c *content) failure() error {
+	c.end()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
+
+// Close waits for a read that is under way.
+func (c *content) Close() error {
+	c.end()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	return c.Content.Close()
+}
+
+// end has a read that is under way come back, though nothing arrives for it.
+func (c *content) end() {
+	c.over.Store(true)
+	c.stop()
 }
 
 // directWriter lets content that knows a cheaper way than Read take it.
@@ -60,9 +126,8 @@ func (w *directWriter) ReadFrom(src io.Reader) (int64, error) {
 	size := int64(256 << 10)
 	if limited, ok := src.(*io.LimitedReader); ok {
 		if c, ok := limited.R.(*content); ok && c.direct() != nil {
-			n, err := c.direct().WriteNTo(w.ResponseWriter, limited.N)
+			n, err := c.writeNTo(c.direct(), w.ResponseWriter, limited.N)
 			limited.N -= n
-			c.failed = err
 			return n, err
 		}
 		size = min(size, limited.N)

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,6 +78,81 @@ func TestAFileThatKnowsACheaperWayTakesIt(t *testing.T) {
 	eventually(t, func() bool {
 		return counted(t, w, "ipfs_registry_response_bytes_total", "blob") == float64(len(layer)+1000000)
 	}, "the bytes to be counted")
+}
+
+// waitingFiles is a Source whose large files wait in Read for as long as they
+// are open. They have no lock, as they need none.
+type waitingFiles struct {
+	image.Source
+	reading, closed chan struct{} // closed by the first that is read
+	overlapped      bool
+}
+
+type waitingFile struct {
+	image.File
+	ctx        context.Context
+	of         *waitingFiles
+	used, read bool
+}
+
+func (s *waitingFiles) Open(ctx context.Context, p image.Path) (image.File, error) {
+	f, err := s.Source.Open(ctx, p)
+	if err != nil || f.Size() < int64(len(layer)) {
+		return f, err
+	}
+	return &waitingFile{File: f, ctx: ctx, of: s}, nil
+}
+
+func (f *waitingFile) Read([]byte) (int, error) {
+	f.used, f.read = true, true
+	close(f.of.reading)
+	select {
+	case <-f.ctx.Done():
+	case <-f.of.closed:
+	}
+	f.used = false
+	return 0, io.ErrUnexpectedEOF
+}
+
+func (f *waitingFile) Close() error {
+	if f.read {
+		f.of.overlapped = f.used
+		close(f.of.closed)
+	}
+	return f.File.Close()
+}
+
+// torn is an answer whose connection is reset while more is read for it.
+type torn struct {
+	http.ResponseWriter
+	reading <-chan struct{}
+}
+
+func (w torn) Write([]byte) (int, error) {
+	<-w.reading
+	return 0, syscall.ECONNRESET
+}
+
+// http.ServeContent leaves the reading of several ranges behind when the client
+// goes. It ends before the file is closed, which one goroutine at a time may
+// use, and is not waited for until something arrives.
+func TestNothingReadsAFileThatIsClosed(t *testing.T) {
+	files := &waitingFiles{reading: make(chan struct{}), closed: make(chan struct{})}
+	w := start(t, func(s image.Source) registry.Images { files.Source = s; return plain(files) })
+	u, err := url.Parse(w.path("blobs/%s", digest.FromBytes(layer)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, u.Path, nil)
+	req.Header.Set("Range", "bytes=0-9,2000000-2000009")
+	w.handler.ServeHTTP(torn{httptest.NewRecorder(), files.reading}, req)
+	<-files.closed
+	if files.overlapped {
+		t.Error("the file was closed while it was read")
+	}
+	if got := counted(t, w, "ipfs_registry_failures_total", "internal"); got != 0 {
+		t.Errorf("%v failures are counted; a client that has gone is none", got)
+	}
 }
 
 // eventually waits for what the server does after the client has its answer.

@@ -167,11 +167,13 @@ func (h *handler) manifest(r *http.Request, images Images, name image.Path, ref 
 	default:
 		return nil, malformedTag(ref)
 	}
-	c, err := images.Manifest(r.Context(), name, ref)
+	ctx, stop := context.WithCancel(r.Context())
+	c, err := images.Manifest(ctx, name, ref)
 	if err != nil {
+		stop()
 		return nil, err
 	}
-	return &content{Content: c, mediaType: c.Descriptor.MediaType, immutable: byDigest, aborted: h.aborted}, nil
+	return &content{Content: c, stop: stop, mediaType: c.Descriptor.MediaType, immutable: byDigest, aborted: h.aborted}, nil
 }
 
 // checkedAhead is how many bytes of what is asked for are checked before the
@@ -185,8 +187,10 @@ func (h *handler) blob(r *http.Request, images Images, name image.Path, ref stri
 	if err != nil {
 		return nil, err
 	}
-	c, err := images.Blob(expecting(r), name, dgst)
+	ctx, stop := context.WithCancel(expecting(r))
+	c, err := images.Blob(ctx, name, dgst)
 	if err != nil {
+		stop()
 		return nil, err
 	}
 	from, n := needed(r.Header.Get("Range"), c.Size())
@@ -194,8 +198,9 @@ func (h *handler) blob(r *http.Request, images Images, name image.Path, ref stri
 		err = c.Check(checkedAhead, n)
 	}
 	if err != nil {
+		stop()
 		_ = c.Close() // only read
 		return nil, err
 	}
-	return &content{Content: c, mediaType: "application/octet-stream", immutable: true, aborted: h.aborted}, nil
+	return &content{Content: c, stop: stop, mediaType: "application/octet-stream", immutable: true, aborted: h.aborted}, nil
 }

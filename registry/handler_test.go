@@ -36,6 +36,7 @@ var layer = bytes.Repeat([]byte("0123456789abcdef"), 200_000)
 // world is a registry on a real listener, with one image in it.
 type world struct {
 	url     string
+	handler http.Handler
 	store   *imagetest.Store
 	blobs   imagetest.Blobs
 	image   ocispec.Descriptor
@@ -51,6 +52,7 @@ func start(t *testing.T, images func(image.Source) registry.Images) *world {
 	w.sig = w.blobs.Artifact(w.image, "text/sig", []byte("sig"))
 	w.root = w.blobs.Layout(w.store, nil, imagetest.Tagged(w.image, "v1"), imagetest.Tagged(w.image, "v2"), imagetest.Tagged(w.image, "v3"), w.sig)
 	h := registry.New(images(w.store), registry.Options{Metrics: w.metrics})
+	w.handler = h
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
