@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ const (
 	// relayQuery, in a request for a part, says that we are counted on to fetch
 	// it, and of which DAG it is.
 	relayQuery = "relay"
-	// Each announceEvery at most the peers hear that a DAG is pulled, maxTold
+	// Each announceEvery at most the peers hear that a DAG is pulled, maxAnnounced
 	// of them, and believe it for pullingFor.
 	announceEvery = 10 * time.Second
 	announceLimit = 5 * time.Second
@@ -109,6 +110,7 @@ func (s *spread) heard(dag cid.Cid, peer string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.dag(dag)
+	maps.DeleteFunc(p.by, func(_ string, said time.Time) bool { return time.Since(said) >= pullingFor })
 	if _, known := p.by[peer]; known || len(p.by) < maxPullers {
 		p.by[peer] = time.Now()
 	}

@@ -2,10 +2,13 @@ package node
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -101,6 +104,27 @@ func TestSpreadSurvivesALeader(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// However many have pulled a DAG, those are noted that pull it now, and no more
+// than there is room for.
+func TestThoseWhoPulledMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, dag := newSpread("self", nil), absent("a DAG")
+		for _, round := range []string{"first", "second"} {
+			for i := range maxPullers {
+				s.heard(dag, fmt.Sprint(round, i))
+			}
+			if !s.pulling(dag, round+"0") || !s.pulling(dag, fmt.Sprint(round, maxPullers-1)) {
+				t.Errorf("the %s who pulled it are not noted", round)
+			}
+			s.heard(dag, "one more")
+			if len(s.dag(dag).by) > maxPullers || s.pulling(dag, "one more") {
+				t.Errorf("%d are noted", len(s.dag(dag).by))
+			}
+			<-time.After(pullingFor)
+		}
+	})
 }
 
 // Nobody has this node fetch what it does not fetch anyway.
