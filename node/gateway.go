@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -100,12 +99,11 @@ func bearer(file string) func(*http.Request) error {
 // gatewayClient returns a client for one gateway. A request has no time-out of
 // its own: whoever makes it watches what comes.
 func gatewayClient(u *url.URL) *http.Client {
-	d := guardedDialer{gateway: u, dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}}
 	return &http.Client{
 		CheckRedirect: checkRedirect,
 		Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         d.dial,
+			DialContext:         newGuardedDialer(u).dial,
 			TLSHandshakeTimeout: dialTimeout,
 			ForceAttemptHTTP2:   true,
 			MaxConnsPerHost:     maxConns, MaxIdleConnsPerHost: maxConns, IdleConnTimeout: 90 * time.Second,

@@ -7,15 +7,32 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"sync"
 	"syscall"
+	"time"
 )
 
-// guardedDialer dials for one gateway. Other hosts, to which it redirected, are
-// not dialed at addresses of private networks, unless the gateway is in one
-// itself: it must not have us ask what only we can reach.
+// guardedDialer dials for one gateway. Addresses of private networks are not
+// dialed unless the gateway is in one itself: it must not have us ask what only
+// we can reach, be it by a redirect or by where its name leads later on. It is
+// safe for concurrent use.
 type guardedDialer struct {
 	gateway *url.URL
 	dialer  net.Dialer
+	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+	mu sync.Mutex
+	// known are the addresses that the gateway's name had when it was looked up
+	// first, and a public one at which it was dialed although it had none.
+	known []netip.Addr
+}
+
+func newGuardedDialer(gateway *url.URL) *guardedDialer {
+	return &guardedDialer{
+		gateway: gateway, lookup: net.DefaultResolver.LookupNetIP,
+		dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second},
+	}
 }
 
 func (d *guardedDialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -23,11 +40,15 @@ func (d *guardedDialer) dial(ctx context.Context, network, addr string) (net.Con
 	if err != nil {
 		return nil, err
 	}
-	if host == d.gateway.Hostname() || host == d.proxyHost() || d.isPrivate(ctx) {
+	if host == d.proxyHost() {
 		return d.dialer.DialContext(ctx, network, addr)
 	}
+	own := addr == d.ownAddr()
+	if err := d.know(ctx); err != nil && own {
+		return nil, err
+	}
 	guarded := d.dialer
-	guarded.Control = refusePrivate
+	guarded.Control = func(_, to string, _ syscall.RawConn) error { return d.admit(own, to) }
 	return guarded.DialContext(ctx, network, addr)
 }
 
@@ -40,31 +61,73 @@ func (d *guardedDialer) proxyHost() string {
 	return proxy.Hostname()
 }
 
-// isPrivate reports whether all addresses of the gateway are private.
-func (d *guardedDialer) isPrivate(ctx context.Context) bool {
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", d.gateway.Hostname())
+// know finds out where the gateway is, unless that is known.
+func (d *guardedDialer) know(ctx context.Context) error {
+	d.mu.Lock()
+	known := len(d.known) > 0
+	d.mu.Unlock()
+	if known {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	ips, err := d.lookup(ctx, "ip", d.gateway.Hostname())
 	if err != nil {
-		return false
+		return err
 	}
-	for _, ip := range ips {
-		if !privateIP(ip) {
-			return false
-		}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.known) == 0 {
+		d.known = ips
 	}
-	return len(ips) > 0
+	return nil
 }
 
-// refusePrivate is a net.Dialer's Control: it sees the address that a name
-// led to.
-func refusePrivate(_, addr string, _ syscall.RawConn) error {
+// admit decides about the address to which the gateway's own host and port, or
+// others, have led.
+func (d *guardedDialer) admit(own bool, addr string) error {
 	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return err
 	}
-	if privateIP(ap.Addr()) {
-		return fmt.Errorf("it redirected to %s, an address of a private network", ap.Addr())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ip := ap.Addr().Unmap().WithZone("")
+	switch {
+	case !privateIP(ip):
+		if own && d.inside() {
+			d.known = append(d.known, ip) // its name said one thing and means another
+		}
+		return nil
+	case d.inside():
+		return nil
+	case own && slices.ContainsFunc(d.known, func(known netip.Addr) bool { return known.Unmap() == ip }):
+		return nil // in a private network it is known by, next to a public address
 	}
-	return nil
+	return fmt.Errorf("%s is an address of a private network, and the gateway was in none when it was dialed first; start again if it has moved there", ip)
+}
+
+// inside reports whether the gateway is in a private network. It needs d.mu.
+func (d *guardedDialer) inside() bool {
+	for _, ip := range d.known {
+		if !privateIP(ip) {
+			return false
+		}
+	}
+	return len(d.known) > 0
+}
+
+// ownAddr is what is dialed for the gateway itself.
+func (d *guardedDialer) ownAddr() string {
+	port := d.gateway.Port()
+	switch {
+	case port != "":
+	case d.gateway.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return net.JoinHostPort(d.gateway.Hostname(), port)
 }
 
 func privateIP(ip netip.Addr) bool {

@@ -3,9 +3,11 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -27,14 +29,10 @@ func TestRedirectsToPrivateNetworks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := guardedDialer{gateway: u}
+		d := newGuardedDialer(u)
 		for _, addr := range []string{inside.Host, "localhost:" + inside.Port()} {
-			conn, err := d.dial(t.Context(), "tcp", addr)
-			if err == nil {
-				_ = conn.Close()
-			}
-			if (err == nil) != allowed {
-				t.Errorf("%s redirected to %s: %v", gateway, addr, err)
+			if dials(t, d, addr) != allowed {
+				t.Errorf("%s redirected to %s: want %v", gateway, addr, allowed)
 			}
 		}
 	}
@@ -142,5 +140,81 @@ func TestRedirectsAreDialedWithCare(t *testing.T) {
 			return guarded(ctx, network, addr)
 		}
 		v.reads(t, n, root, data, refusal)
+	}
+}
+
+// dials reports whether a connection to an address was made.
+func dials(t *testing.T, d *guardedDialer, addr string) bool {
+	t.Helper()
+	conn, err := d.dial(t.Context(), "tcp", addr)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
+
+// Where the gateway is, is what its name said at first: who answers for the name
+// can't have us dial what only we can reach by another answer later on.
+func TestNamesOfGatewaysThatMove(t *testing.T) {
+	inside, err := url.Parse(serveGateway(t, http.NotFoundHandler()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, other := "localhost:"+inside.Port(), "127.0.0.1:"+inside.Port()
+	public, private, here := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("127.0.0.1")
+	for _, test := range []struct {
+		name       string
+		gateway    string
+		answers    [][]netip.Addr // nil is none; the last stays
+		own, other bool           // dialed, in the end
+	}{
+		{"public, then private", "http://" + own, [][]netip.Addr{{public}, {here}}, false, false},
+		{"its own name, another port", "http://localhost:1", [][]netip.Addr{{public}, {here}}, false, false},
+		{"unknown, then public, then private", "http://" + own, [][]netip.Addr{nil, nil, {public}, {here}}, false, false},
+		{"unknown, then private", "http://" + own, [][]netip.Addr{nil, nil, {here}}, true, true},
+		{"private, then public", "http://" + own, [][]netip.Addr{{here}, {public}}, true, true},
+		{"another private one", "http://" + own, [][]netip.Addr{{private}}, true, true},
+		{"in both", "http://" + own, [][]netip.Addr{{public, here}}, true, false},
+		{"in both, another port", "http://localhost:1", [][]netip.Addr{{public, here}}, false, false},
+		{"in both, another address", "http://" + own, [][]netip.Addr{{public, private}}, false, false},
+	} {
+		u, err := url.Parse(test.gateway)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, asked := newGuardedDialer(u), 0
+		d.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+			ips := test.answers[min(asked, len(test.answers)-1)]
+			if asked++; ips == nil {
+				return nil, errors.New("no such host")
+			}
+			return ips, nil
+		}
+		for range test.answers {
+			_, _ = dials(t, d, own), dials(t, d, other)
+		}
+		if to, at := dials(t, d, own), dials(t, d, other); to != test.own || at != test.other {
+			t.Errorf("%s: its own name is dialed: %v, want %v; another: %v, want %v", test.name, to, test.own, at, test.other)
+		}
+	}
+}
+
+// A name that says it is in a private network and is not, is in none.
+func TestNamesOfGatewaysThatLie(t *testing.T) {
+	d := newGuardedDialer(&url.URL{Scheme: "http", Host: "gateway.example"})
+	d.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+	}
+	if err := d.know(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.admit(false, "10.0.0.9:80"); err != nil {
+		t.Error(err)
+	}
+	if err := d.admit(true, "192.0.2.1:80"); err != nil {
+		t.Error(err)
+	}
+	if err := d.admit(false, "10.0.0.9:80"); err == nil {
+		t.Error("it had a public address in truth, and may redirect to a private one")
 	}
 }
