@@ -75,7 +75,8 @@ type Expecter interface {
 // first of them by reading them and the others as far as damage is known
 // already: what is damaged is retrieved again, or the error is Corrupt. What has
 // been checked before costs next to nothing; what is not at hand is not waited
-// for.
+// for. How much is looked at in all has a bound, which only what is in very many
+// pieces reaches.
 type Checker interface {
 	Check(first, n int64) error
 }

@@ -4,8 +4,16 @@ import "github.com/ipfs-registry/ipfs-registry/image"
 
 var _ image.Checker = (*file)(nil)
 
+const (
+	// maxProved is how many blocks are looked at on the disk before an answer
+	// begins, and maxMended how many only in memory. Few blocks can be a file of
+	// exabytes, and nobody waits for so long.
+	maxProved = 4096
+	maxMended = 1 << 16
+)
+
 // Check implements image.Checker. It reads up to the first block that is not
-// here.
+// here, or maxProved of them, and knows of damage in the maxMended after those.
 func (f *file) Check(first, n int64) error {
 	if err := f.usable(); err != nil {
 		return err
@@ -21,7 +29,11 @@ func (f *file) Check(first, n int64) error {
 // proveTo makes sure that what is here from f.pos on is right, up to an offset
 // or the first block that is not here, and returns how far that is.
 func (f *file) proveTo(end int64) (pos int64, err error) {
-	for pos = f.pos; pos < end; {
+	pos = f.pos
+	for range maxProved {
+		if err := f.usable(); pos >= end || err != nil {
+			return pos, err
+		}
 		if pos >= f.begun.start && pos < f.begun.end {
 			pos = f.begun.end
 			continue
@@ -57,7 +69,10 @@ func (f *file) mend(pos, end int64) error {
 	if f.content.disk.damaged.Len() == 0 {
 		return nil
 	}
-	for pos < end {
+	for range maxMended {
+		if err := f.usable(); pos >= end || err != nil {
+			return err
+		}
 		r, ok := f.peek(pos)
 		if !ok {
 			return nil

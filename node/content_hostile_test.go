@@ -2,9 +2,12 @@ package node
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
@@ -123,9 +126,8 @@ func readAll(t testing.TB, c *content, root cid.Cid) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, 1<<20))
 }
 
-// A node repeated a million times costs the memory of one.
-func TestRepeatedNodesAreKeptOnce(t *testing.T) {
-	c := offlineContent(memoryStore(t))
+// repeating is a file of 10^18 bytes in seven blocks.
+func repeating(t testing.TB, c *content) cid.Cid {
 	p := part{add(t, c, merkledag.NewRawNode([]byte("x"))), 1}
 	for range 6 {
 		parts := make([]part, 1000)
@@ -134,7 +136,13 @@ func TestRepeatedNodesAreKeptOnce(t *testing.T) {
 		}
 		p = part{add(t, c, fileNode(t, nil, p.size*1000, parts...)), p.size * 1000}
 	}
-	f := openFile(t, c, image.Path{Root: p.c})
+	return p.c
+}
+
+// A node repeated a million times costs the memory of one.
+func TestRepeatedNodesAreKeptOnce(t *testing.T) {
+	c := offlineContent(memoryStore(t))
+	f := openFile(t, c, image.Path{Root: repeating(t, c)})
 	for _, off := range []int64{0, 1, 1e6, 1e12, 1e18 - 1} {
 		if _, err := f.Seek(off, io.SeekStart); err != nil {
 			t.Fatal(err)
@@ -146,6 +154,54 @@ func TestRepeatedNodesAreKeptOnce(t *testing.T) {
 	}
 	if c.pages.segments > 10_000 {
 		t.Errorf("%d segments are kept", c.pages.segments)
+	}
+}
+
+// However large a file says that it is, what is looked at before it is read has
+// a bound, and ends with the reader.
+func TestChecksAreBounded(t *testing.T) {
+	c := offlineContent(flatfsStore(t))
+	root := repeating(t, c)
+	looked, gone := 0, maxProved/2
+	ctx, leave := context.WithCancel(t.Context())
+	path := c.disk.path
+	c.disk.path = func(c cid.Cid) (string, bool) {
+		if looked++; looked == gone {
+			leave()
+		}
+		if looked > 1<<18 { // or this test would not end when it fails
+			return "", false
+		}
+		return path(c)
+	}
+	f, err := c.Open(ctx, image.Path{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.(*file).Check(128<<20, f.Size()); !errors.Is(err, context.Canceled) || looked > gone+10 {
+		t.Errorf("its reader left after %d looks: %d looks, %v", gone, looked, err)
+	}
+	_ = f.Close()
+	looked, gone = 0, -1
+	if err := openFile(t, c, image.Path{Root: root}).Check(128<<20, f.Size()); err != nil || looked > 10*maxProved {
+		t.Errorf("%d looks, %v", looked, err)
+	}
+}
+
+// That holds for damage that is known, too.
+func TestChecksForDamageAreBounded(t *testing.T) {
+	c := offlineContent(flatfsStore(t))
+	f := openFile(t, c, image.Path{Root: repeating(t, c)})
+	c.disk.condemn(absent("anything"), stamp{}, errors.New("it was met elsewhere"))
+	checked := make(chan error, 1)
+	go func() { checked <- f.Check(1, f.Size()) }()
+	select {
+	case err := <-checked:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Errorf("it is still being looked for after %s", patience)
 	}
 }
 
