@@ -26,6 +26,18 @@ func (e *embedded) denied(c cid.Cid) error {
 	}
 }
 
+// blocked is denied in the words of Kubo, which boxo's gateway makes a 410 of and
+// which name no list: that is no business of peers.
+func (e *embedded) blocked(c cid.Cid) error {
+	if e.repo.blocker == nil {
+		return nil
+	}
+	if err := e.repo.blocker.IsCidBlocked(c).ToError(); err != nil {
+		return err
+	}
+	return nil
+}
+
 // deniedPath returns an error of the class Denied if a denylist names p.
 func (e *embedded) deniedPath(p path.Path) error {
 	if e.repo.blocker == nil {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 const (
@@ -51,7 +53,11 @@ func (s *carServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			err = errLongWay
 		}
 	}
-	if err != nil {
+	switch {
+	case image.ClassOf(err) == image.Denied:
+		refuseDenied(w, sp.root.String())
+		return
+	case err != nil:
 		s.next.ServeHTTP(w, r)
 		return
 	}
@@ -144,8 +150,11 @@ func (s *carServer) plan(ctx context.Context, sp span, relayed cid.Cid) (*carAns
 	a := &carAnswer{span: sp, header: header, seen: map[cid.Cid]bool{}, size: int64(len(header)), relayed: relayed}
 	c := sp.root
 	for names := sp.names; len(names) > 0; names = names[1:] {
+		if err := s.content.supply.denied(c); err != nil {
+			return nil, err
+		}
 		nd, ok := s.content.supply.look(ctx, c)
-		if !ok || s.content.supply.denied(c) != nil {
+		if !ok {
 			return nil, errLongWay
 		}
 		a.add(carBlock{c, nd.RawData(), int64(len(nd.RawData()))})
@@ -161,8 +170,11 @@ func (s *carServer) plan(ctx context.Context, sp span, relayed cid.Cid) (*carAns
 // node adds a node of the file, which begins at an offset, and what the span
 // has of it.
 func (s *carServer) node(ctx context.Context, a *carAnswer, c cid.Cid, start int64, depth int) error {
-	if depth > maxDepth || len(a.blocks) > maxServedBlocks || s.content.supply.denied(c) != nil {
+	if depth > maxDepth || len(a.blocks) > maxServedBlocks {
 		return errLongWay
+	}
+	if err := s.content.supply.denied(c); err != nil {
+		return err
 	}
 	nd, ok := s.content.supply.look(ctx, c)
 	if !ok {

@@ -3,13 +3,13 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
-	"github.com/ipfs/boxo/blockservice"
-	"github.com/ipfs/boxo/exchange/offline"
 	"github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/path"
 	libp2phttp "github.com/libp2p/go-libp2p/p2p/http"
 	"github.com/libp2p/go-libp2p/p2p/net/gostream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,9 +57,7 @@ func newPeerServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 func (e *embedded) peerGateway(c *content) (http.Handler, error) {
-	bs := e.node.Blockstore
-	service := blockservice.New(bs, offline.Exchange(bs))
-	backend, err := gateway.NewBlocksBackend(service, gateway.WithResolver(e.node.OfflineUnixFSPathResolver))
+	backend, err := e.peerBackend()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +70,24 @@ func (e *embedded) peerGateway(c *content) (http.Handler, error) {
 	meta.AddProtocolMeta(gatewayProtocol, libp2phttp.ProtocolMeta{Path: "/"})
 	mux := http.NewServeMux()
 	mux.Handle(libp2phttp.WellKnownProtocols, meta)
-	mux.Handle("GET /ipfs/", newCARServer(c, serve))
+	mux.Handle("GET /ipfs/", e.undenied(newCARServer(c, serve)))
 	mux.Handle("GET "+pullingPath+"{cid}", c.supply.spread)
 	return mux, nil
+}
+
+// undenied is next without the paths that a denylist names. The CIDs of blocks
+// are looked at where they are read.
+func (e *embedded) undenied(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p, err := path.NewPath(r.URL.Path); err == nil && e.deniedPath(p) != nil {
+			refuseDenied(w, r.URL.Path)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuseDenied tells a peer what is denied, as boxo's gateway does.
+func refuseDenied(w http.ResponseWriter, what string) {
+	http.Error(w, fmt.Sprintf("send %.200q: this node must not, ask another", what), http.StatusGone)
 }
