@@ -55,6 +55,9 @@ func withBarrier(bs node.BaseBlocks, r repo.Repo) node.BaseBlocks {
 	if ours, ok := r.(*overlaidRepo); ok {
 		b.Blockstore = checkedBlocks{bs, ours.disk}
 		ours.barrier, b.path = b, ours.Path()
+		if ours.diskFull != nil {
+			b.full = ours.diskFull
+		}
 	}
 	return b
 }

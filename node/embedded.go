@@ -126,6 +126,7 @@ func (e *embedded) start(ctx context.Context) error {
 // 10 s for them. It asks for them again in the course of its run.
 func (e *embedded) startNode(cfg *config.Config) error {
 	r := e.repo
+	r.diskFull = e.options.DiskFull
 	alone := *cfg
 	alone.Bootstrap = nil
 	r.config.Store(&alone)
@@ -142,9 +143,6 @@ func (e *embedded) startNode(cfg *config.Config) error {
 		return startError(r.Path(), err)
 	}
 	r.config.Store(cfg)
-	if e.options.DiskFull != nil {
-		r.barrier.full = e.options.DiskFull
-	}
 	e.node = node
 	return nil
 }
@@ -229,8 +227,8 @@ func (e *embedded) connect(c *content) error {
 	e.gateways = http
 	s.log, s.denied, s.local, s.keep, s.trust = e.options.Log, e.denied, e.local, e.keep, e.repo.disk.trust
 	s.sources = func() []*supplier { return http }
-	e.repo.content.Store(c)
 	if e.node.PeerHost == nil {
+		e.repo.content.Store(c)
 		return nil
 	}
 	named, err := parsePeers("--peer", e.options.Peers)
@@ -240,6 +238,7 @@ func (e *embedded) connect(c *content) error {
 	peers := newHTTPPeers(e.node.PeerHost, named)
 	s.sources = func() []*supplier { return slices.Concat(peers.sources(), http) }
 	s.spread = newSpread(e.node.Identity.String(), peers.sources)
+	e.repo.content.Store(c)
 	return e.servePeers(c)
 }
 

@@ -147,8 +147,10 @@ type overlaidRepo struct {
 	// blocker is set while the node starts.
 	blocker *nopfs.Blocker
 	barrier *barrier // likewise
-	disk    *disk
-	online  bool
+	// diskFull is called when a block finds no room; nil means nothing is to be done.
+	diskFull func()
+	disk     *disk
+	online   bool
 	// content is what readers of ours use, once the node runs.
 	content atomic.Pointer[content]
 }
