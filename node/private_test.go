@@ -72,6 +72,7 @@ func TestPrivateFailsClosed(t *testing.T) {
 		"no key":               {t.TempDir(), nil, "no swarm.key"},
 		"malformed key":        {privateRepo(t, []byte("/key/swarm/psk/1.0.0/\n/base16/\nabc\n")), nil, "malformed"},
 		"empty key":            {privateRepo(t, nil), nil, "malformed"},
+		"no encoding":          {privateRepo(t, []byte("/key/swarm/psk/1.0.0/\n"+strings.Repeat("5ec2e7", 11)+"\n")), nil, "malformed"},
 		"a transport for none": {privateRepo(t, swarmKey(t)), func(o *Options) { o.SwarmListen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"} }, "TCP only"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +88,9 @@ func TestPrivateFailsClosed(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%q does not say %q", err, test.want)
+			}
+			if strings.Contains(err.Error(), "5ec2e7") {
+				t.Errorf("%q shows the key", err)
 			}
 			if strings.Contains(test.want, "key") && !strings.Contains(err.Error(), "ipfs-registry swarm key") {
 				t.Errorf("%q does not say what to type", err)

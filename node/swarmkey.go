@@ -17,11 +17,13 @@ import (
 
 const swarmKeyFile = "swarm.key"
 
-// CheckSwarmKey says what keeps a node from taking key for the content of a file
-// swarm.key. What it says may be a part of the key.
+// CheckSwarmKey fails if a node would not take key for the content of a file
+// swarm.key. It does not say why, which may be a part of the key.
 func CheckSwarmKey(key []byte) error {
-	_, err := pnet.DecodeV1PSK(bytes.NewReader(key))
-	return err
+	if _, err := pnet.DecodeV1PSK(bytes.NewReader(key)); err != nil {
+		return errors.New("it has not the three lines of one: /key/swarm/psk/1.0.0/, /base16/ and 64 hexadecimal digits")
+	}
+	return nil
 }
 
 // GenerateSwarmKey writes a new random key of a private swarm to w, in the form

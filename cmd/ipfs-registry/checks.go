@@ -46,7 +46,7 @@ func (p *patient) swarmKey(context.Context) []finding {
 		f.Found = "none; the swarm is not a private one"
 	case err != nil:
 		f.Verdict, f.Found, f.Advice = ill, err.Error(), "give the user of the daemon the right to read it"
-	case node.CheckSwarmKey(data) != nil: // without the reason, which may be a part of the key
+	case node.CheckSwarmKey(data) != nil:
 		f.Verdict, f.Found, f.Advice = ill, path+" is not of the form of a swarm key", "replace it by that of the swarm, or remove it and run: ipfs-registry swarm key"
 	case openToOthers(path):
 		f.Verdict, f.Found, f.Advice = doubt, "other users can read "+path, "run: chmod 600 "+path
