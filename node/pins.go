@@ -31,7 +31,11 @@ func (n *Node) Pin(ctx context.Context, parts []pin.Part, name string) error {
 	if err != nil {
 		return err
 	}
-	return e.pin(ctx, parts, ownPins+name)
+	if err := e.pin(ctx, parts, ownPins+name); err != nil {
+		return err
+	}
+	e.announcePins(parts)
+	return nil
 }
 
 // pin pins in the order of parts.

@@ -65,7 +65,7 @@ func (e *embedded) publish(ctx context.Context, name string, root cid.Cid, parts
 	if err := e.remember(ctx, root, parts); err != nil {
 		return fmt.Errorf("remember as published: %w", err)
 	}
-	e.announce(root, parts)
+	e.announce(true, append(parts[:len(parts):len(parts)], root))
 	return nil
 }
 
@@ -103,19 +103,35 @@ func (e *embedded) link(ctx context.Context, path string, c cid.Cid) error {
 	return mfs.PutNode(e.node.FilesRoot, path, node)
 }
 
-// announce hands the roots to Kubo's provider, which queues them on disk and
-// announces them when it can. Their inner blocks follow with MFS.
-func (e *embedded) announce(root cid.Cid, parts []cid.Cid) {
-	if !e.node.IsOnline || e.options.Provide == ProvideNone {
+// announce hands roots to Kubo's provider, which queues them on disk and announces
+// them when it can, those announced before too if again is set. Their inner blocks
+// follow with MFS or with the pins.
+func (e *embedded) announce(again bool, roots []cid.Cid) {
+	if !e.node.IsOnline || e.options.Provide == ProvideNone || len(roots) == 0 {
 		return
 	}
-	keys := []multihash.Multihash{root.Hash()}
-	for _, c := range parts {
+	var keys []multihash.Multihash
+	for _, c := range roots {
 		keys = append(keys, c.Hash())
 	}
 	e.background.Go(func() {
-		if err := e.node.Provider.StartProviding(true, keys...); err != nil {
-			e.options.Log.Info("not announced yet: nobody to announce to", "root", root, "error", err)
+		if err := e.node.Provider.StartProviding(again, keys...); err != nil {
+			e.options.Log.Info("not announced yet: nobody to announce to", "root", roots[len(roots)-1], "error", err)
 		}
 	})
+}
+
+// announcePins announces what was pinned, if the settings say so: Kubo's pinner
+// does so only of what it fetches itself.
+func (e *embedded) announcePins(parts []pin.Part) {
+	if e.options.Provide != ProvidePinned {
+		return
+	}
+	var roots []cid.Cid
+	for _, p := range parts {
+		if p.Mode != pin.Covered {
+			roots = append(roots, p.CID)
+		}
+	}
+	e.announce(false, roots)
 }

@@ -124,7 +124,7 @@ func (e *embedded) publishAdded(next http.Handler) http.Handler {
 			e.options.Log.Warn("added, but not remembered as published: not announced", "root", root, "error", err)
 			return
 		}
-		e.announce(root, nil)
+		e.announce(true, []cid.Cid{root})
 	})
 }
 
