@@ -11,16 +11,19 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 const (
-	// maxServedSpan is how many bytes of a file, and maxServedBlocks how many
-	// blocks, are sent in one answer by the short way.
+	// maxServedSpan is how many bytes of a file are sent in one answer by the
+	// short way. For that maxServedBlocks are looked at, as often as the file has
+	// them, and maxServedNodes bytes of those that lead to others.
 	maxServedSpan   = 64 << 20
 	maxServedBlocks = 4096
+	maxServedNodes  = 8 << 20
 )
 
 // errLongWay is why an answer is left to the gateway of boxo.
@@ -41,32 +44,39 @@ func newCARServer(c *content, next http.Handler) *carServer {
 
 func (s *carServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sp, err := parseSpan(r)
-	var c *carAnswer
 	if err == nil {
-		c, err = s.plan(r.Context(), sp, s.relayed(r, sp))
-	}
-	if err == nil {
-		select {
-		case s.places <- struct{}{}:
-			defer func() { <-s.places }()
-		default:
-			err = errLongWay
-		}
+		err = s.answer(w, r, sp)
 	}
 	switch {
+	case err == nil:
 	case image.ClassOf(err) == image.Denied:
 		refuseDenied(w, sp.root.String())
-		return
-	case err != nil:
+	case r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // there is nobody to answer
+	default:
 		s.next.ServeHTTP(w, r)
-		return
+	}
+}
+
+// answer sends a part of a file. An error says that nothing has been sent.
+func (s *carServer) answer(w http.ResponseWriter, r *http.Request, sp span) error {
+	select {
+	case s.places <- struct{}{}:
+		defer func() { <-s.places }()
+	default:
+		return errLongWay
+	}
+	a, err := s.plan(r.Context(), sp, s.relayed(r, sp))
+	if err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", carType+"; version=1; order=dfs; dups=n")
-	w.Header().Set("Content-Length", strconv.FormatInt(c.size, 10))
+	w.Header().Set("Content-Length", strconv.FormatInt(a.size, 10))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if err := s.send(r.Context(), w, c); err != nil {
+	if err := s.send(r.Context(), w, a); err != nil {
 		panic(http.ErrAbortHandler) // what was promised can't be kept
 	}
+	return nil
 }
 
 // relayed returns the DAG of which what is missing for a request is to be
@@ -114,15 +124,19 @@ type carAnswer struct {
 	blocks []carBlock
 	seen   map[cid.Cid]bool
 	size   int64 // in bytes, of all
+	// looks are how many blocks were looked at for it, and nodes and leaves how
+	// many bytes those had that were read: with links, and without.
+	looks         int
+	nodes, leaves int64
 	// relayed is the DAG of which blocks may be missing, and have to be fetched.
 	relayed cid.Cid
 	missing []wanted
 }
 
-// carBlock is a block of a CAR: its bytes, or how many it has on the disk.
+// carBlock is a block of a CAR. Its bytes are read when it is sent: who reads an
+// answer slowly costs little memory.
 type carBlock struct {
 	cid  cid.Cid
-	data []byte
 	size int64
 }
 
@@ -150,14 +164,10 @@ func (s *carServer) plan(ctx context.Context, sp span, relayed cid.Cid) (*carAns
 	a := &carAnswer{span: sp, header: header, seen: map[cid.Cid]bool{}, size: int64(len(header)), relayed: relayed}
 	c := sp.root
 	for names := sp.names; len(names) > 0; names = names[1:] {
-		if err := s.content.supply.denied(c); err != nil {
+		nd, err := s.look(ctx, a, c)
+		if err != nil {
 			return nil, err
 		}
-		nd, ok := s.content.supply.look(ctx, c)
-		if !ok {
-			return nil, errLongWay
-		}
-		a.add(carBlock{c, nd.RawData(), int64(len(nd.RawData()))})
 		next := sp.below(nd, place{names: names})
 		if len(next) != 1 {
 			return nil, errLongWay
@@ -167,27 +177,48 @@ func (s *carServer) plan(ctx context.Context, sp span, relayed cid.Cid) (*carAns
 	return a, s.node(ctx, a, c, 0, 0)
 }
 
+// look adds a block whose links matter, and returns it.
+func (s *carServer) look(ctx context.Context, a *carAnswer, c cid.Cid) (ipld.Node, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.content.supply.denied(c); err != nil {
+		return nil, err
+	}
+	nd, ok := s.content.supply.look(ctx, c)
+	if !ok || !a.room(nd) {
+		return nil, errLongWay
+	}
+	a.add(carBlock{cid: c, size: int64(len(nd.RawData()))})
+	return nd, nil
+}
+
+// room reports whether a block that was read is not too much for one answer.
+func (a *carAnswer) room(nd ipld.Node) bool {
+	if size := int64(len(nd.RawData())); len(nd.Links()) > 0 {
+		a.nodes += size
+	} else {
+		a.leaves += size
+	}
+	return a.nodes <= maxServedNodes && a.leaves <= maxServedSpan+2*maxBlock
+}
+
 // node adds a node of the file, which begins at an offset, and what the span
 // has of it.
 func (s *carServer) node(ctx context.Context, a *carAnswer, c cid.Cid, start int64, depth int) error {
-	if depth > maxDepth || len(a.blocks) > maxServedBlocks {
+	if depth > maxDepth {
 		return errLongWay
 	}
-	if err := s.content.supply.denied(c); err != nil {
+	nd, err := s.look(ctx, a, c)
+	if err != nil {
 		return err
-	}
-	nd, ok := s.content.supply.look(ctx, c)
-	if !ok {
-		return errLongWay
 	}
 	p, known := s.content.pages.get(c)
 	if !known {
-		var err error
 		if p, err = parsePage(nd); err != nil {
 			return err
 		}
 	}
-	a.add(carBlock{c, nd.RawData(), int64(len(nd.RawData()))})
 	for i, seg := range p.segments {
 		from, to := start, start+seg.end
 		if i > 0 {
@@ -205,6 +236,9 @@ func (s *carServer) node(ctx context.Context, a *carAnswer, c cid.Cid, start int
 
 // below adds what a segment of a node leads to.
 func (s *carServer) below(ctx context.Context, a *carAnswer, seg segment, start, size int64, depth int) error {
+	if a.looks++; a.looks > maxServedBlocks {
+		return errLongWay
+	}
 	if seg.kind == rawLeaf {
 		if info, err := s.content.disk.stat(seg.cid); err == nil && info.Size() == size {
 			a.add(carBlock{cid: seg.cid, size: size})
@@ -245,44 +279,42 @@ func (s *carServer) send(ctx context.Context, w http.ResponseWriter, a *carAnswe
 	}
 	patience := http.NewResponseController(w)
 	for _, b := range a.blocks {
-		if fetching != nil && b.data == nil && !s.content.disk.here(b.cid) {
-			if err := patience.Flush(); err != nil {
-				return err
+		var nd ipld.Node
+		if fetching != nil && !s.content.disk.here(b.cid) {
+			err := patience.Flush()
+			if err == nil {
+				nd, err = fetching.get(single(b.cid), false)
 			}
-			nd, err := fetching.get(single(b.cid), false)
 			if err != nil {
 				return err
-			}
-			if nd != nil {
-				b.data = nd.RawData()
 			}
 		}
 		if err := patience.SetWriteDeadline(time.Now().Add(serveStall)); err != nil {
 			return err
 		}
-		if err := s.block(w, b); err != nil {
+		if err := s.block(ctx, w, b, nd); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *carServer) block(w io.Writer, b carBlock) error {
+// block writes a block, which may have come as a node, or from the disk.
+func (s *carServer) block(ctx context.Context, w io.Writer, b carBlock, nd ipld.Node) error {
 	if _, err := w.Write(b.prefix()); err != nil {
 		return err
 	}
-	if b.data != nil {
-		if int64(len(b.data)) != b.size {
-			return errShort
+	if nd == nil {
+		if file, ok := s.content.opened.openAlone(b.cid, b.size); ok {
+			defer s.content.opened.release(file)
+			_, err := s.content.copyFile(w, file, 0, b.size)
+			return err
 		}
-		_, err := w.Write(b.data)
-		return err
+		nd, _ = s.content.supply.look(ctx, b.cid) // it may have no file of its own
 	}
-	file, ok := s.content.opened.openAlone(b.cid, b.size)
-	if !ok {
+	if nd == nil || int64(len(nd.RawData())) != b.size {
 		return errShort
 	}
-	defer s.content.opened.release(file)
-	_, err := s.content.copyFile(w, file, 0, b.size)
+	_, err := w.Write(nd.RawData())
 	return err
 }

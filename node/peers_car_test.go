@@ -1,13 +1,20 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/ipfs/boxo/blockstore"
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/ipld/go-car/v2"
 )
 
@@ -97,6 +104,143 @@ func TestPeersGoTheLongWay(t *testing.T) {
 	defer got.Body.Close()
 	if _, sent := blocksOf(t, got.Body); long != 9 || len(sent) != 5 {
 		t.Errorf("the file itself: %d blocks, %d requests went the long way", len(sent), long)
+	}
+}
+
+// looking counts how often a content looks at a block that is here, and finds
+// none after a bound without which a test that fails would not end.
+func looking(c *content) *atomic.Int64 {
+	looks, local := &atomic.Int64{}, c.supply.local
+	c.supply.local = func(ctx context.Context, k cid.Cid) (ipld.Node, bool) {
+		if looks.Add(1) > 1<<17 {
+			return nil, false
+		}
+		return local(ctx, k)
+	}
+	return looks
+}
+
+// What a peer asks for is not looked at further than is worth an answer, and not
+// at all for nobody.
+func TestPlansAreBounded(t *testing.T) {
+	n := startNode(t, loopback(t.TempDir()))
+	sp := span{root: repeating(t, n.content), to: maxServedSpan}
+	stats, path := 0, n.disk.path
+	n.disk.path = func(c cid.Cid) (string, bool) {
+		if stats++; stats > 1<<19 {
+			return "", false
+		}
+		return path(c)
+	}
+	looks := looking(n.content)
+	s := newCARServer(n.content, nil)
+	if _, err := s.plan(t.Context(), sp, cid.Undef); !errors.Is(err, errLongWay) || stats > 10*maxServedBlocks || looks.Load() > maxServedBlocks {
+		t.Errorf("%d files and %d blocks were looked at, %v", stats, looks.Load(), err)
+	}
+	stats = 0
+	looks.Store(0)
+	if _, err := s.plan(canceled(t), sp, cid.Undef); !errors.Is(err, context.Canceled) || stats > 0 || looks.Load() > 0 {
+		t.Errorf("for nobody %d files and %d blocks were looked at, %v", stats, looks.Load(), err)
+	}
+}
+
+// Who finds no place is not planned for.
+func TestPlansNeedAPlace(t *testing.T) {
+	n := startNode(t, loopback(t.TempDir()))
+	root := addFile(t, n, randomBytes(15, 1<<20))
+	long := 0
+	s := newCARServer(n.content, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { long++ }))
+	looks := looking(n.content)
+	for range maxServed {
+		s.places <- struct{}{}
+	}
+	q := span{root: root, to: 100}.query()
+	s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, q, nil))
+	if long != 1 || looks.Load() > 0 {
+		t.Errorf("%d requests went the long way, %d blocks were looked at", long, looks.Load())
+	}
+}
+
+// An answer holds none of the bytes that it is to send, whatever its leaves are.
+func TestPlansHoldNoBytes(t *testing.T) {
+	n := startNode(t, loopback(t.TempDir()))
+	root, data := shape{size: 24 << 20, chunk: 256 << 10, links: 174, v0: true}.build(t, n.dag)
+	s := newCARServer(n.content, nil)
+	before := heap()
+	a, err := s.plan(t.Context(), span{root: root, to: int64(len(data))}, cid.Undef)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held := heap() - before; held > 8<<20 {
+		t.Errorf("%d bytes are held for an answer of %d", held, a.size)
+	}
+	runtime.KeepAlive(a)
+	runtime.KeepAlive(data)
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// countingBlocks counts the blocks that are read, and calls then at some of them.
+type countingBlocks struct {
+	blockstore.GCBlockstore
+	reads atomic.Int64
+	then  func(read int64)
+}
+
+func (b *countingBlocks) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	b.then(b.reads.Add(1))
+	return b.GCBlockstore.Get(ctx, c)
+}
+
+// The long way has an end too: with the peer, and when there is nothing to send.
+func TestTheLongWayIsBounded(t *testing.T) {
+	n := startNode(t, loopback(t.TempDir()))
+	root := repeating(t, n.content)
+	e := kuboOf(t, n)
+	ctx, leave := context.WithCancel(t.Context())
+	counting := &countingBlocks{GCBlockstore: e.node.Blockstore}
+	e.node.Blockstore = counting
+	served, err := e.peerGateway(n.content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := serveGateway(t, served) + "/ipfs/" + root.String() + "?format=car&dag-scope=entity"
+	read := func(ctx context.Context) int64 {
+		counting.reads.Store(0)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, got.Body)
+		_ = got.Body.Close()
+		last := int64(-1)
+		eventually(t, "its blocks are not read any more", func() bool {
+			before := last
+			last = counting.reads.Load()
+			return last == before || last > 1<<20
+		})
+		return last
+	}
+	const most = maxUnsent / leastRead
+	counting.then = func(read int64) {
+		if read == 1000 { // what there is to send has been sent
+			leave()
+		}
+	}
+	if got := read(ctx); got < 1000 || got > most*9/10 {
+		t.Errorf("%d blocks were read, 1000 before the peer left", got)
+	}
+	if got := read(t.Context()); got < most/2 || got > most+1000 {
+		t.Errorf("%d blocks were read, and seven are sent; want %d", got, most)
 	}
 }
 

@@ -70,7 +70,7 @@ func (e *embedded) peerGateway(c *content) (http.Handler, error) {
 	meta.AddProtocolMeta(gatewayProtocol, libp2phttp.ProtocolMeta{Path: "/"})
 	mux := http.NewServeMux()
 	mux.Handle(libp2phttp.WellKnownProtocols, meta)
-	mux.Handle("GET /ipfs/", e.undenied(newCARServer(c, serve)))
+	mux.Handle("GET /ipfs/", e.undenied(newCARServer(c, withUnsent(serve))))
 	mux.Handle("GET "+pullingPath+"{cid}", c.supply.spread)
 	return mux, nil
 }
