@@ -195,27 +195,30 @@ func TestAStreamEndsWhileItsBlockIsBeingStored(t *testing.T) {
 func TestResumes(t *testing.T) {
 	st := memoryStore(t)
 	root, data := shape{size: 60 << 20, chunk: 1 << 20, links: 1024, raw: true}.build(t, offlineContent(st).dag)
-	good := honest(t, st)
-	url := serveGateway(t, good)
+	g := newGated(honest(t, st))
+	url := serveGateway(t, g)
 	n := behind(t, patience, url)
 	ctx, cancel := context.WithCancel(t.Context())
 	f, err := n.Open(ctx, image.Path{Root: root})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.CopyN(io.Discard, onlyReader{f}, 5<<20); err != nil {
-		t.Fatal(err)
-	}
+	came := g.count(g.asked, root)
+	held := g.hold(root)
+	pulled := make(chan error, 1)
+	go func() { pulled <- drain(f) }()
+	eventually(t, "the rest is asked for", func() bool { return g.count(g.asked, root) > came })
 	cancel()
-	if err := drain(f); !errors.Is(err, context.Canceled) {
+	if err := <-pulled; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	_ = f.Close()
 	eventually(t, "the last reader stops it", func() bool {
 		n.supply.mu.Lock()
 		defer n.supply.mu.Unlock()
-		return len(n.supply.flights) == 0
+		return len(n.supply.flights) == 0 && g.count(g.left, root) == g.count(g.asked, root)-came
 	})
+	close(held)
 	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
 		t.Fatalf("read %d bytes, %v", len(got), err)
 	}
