@@ -103,7 +103,8 @@ func TestRedirectsToPlainHTTP(t *testing.T) {
 	}
 	for _, steps := range []int{1, 2} {
 		for _, plain := range []bool{false, true} {
-			v, to, refusal := &visited{Handler: honest(t, st)}, "", ""
+			var to, refusal string
+			v := &visited{Handler: honest(t, st)}
 			if plain {
 				to, refusal = serveGateway(t, v), `scheme "http"`
 			} else {
