@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/ipfs/kubo/config"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 // privateRepo is a repository with this swarm key.
@@ -198,4 +200,19 @@ func defaultConfig(t *testing.T) *config.Config {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// A private node asks the gateways that are named, and is as private as ever.
+func TestPrivateWithAGateway(t *testing.T) {
+	st := memoryStore(t)
+	root, data := bigShape().build(t, offlineContent(st).dag)
+	o := loopback(privateRepo(t, swarmKey(t)))
+	o.Private, o.Gateways, o.FetchTimeout = true, []string{serveGateway(t, honest(t, st))}, patience
+	n := startNode(t, o)
+	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	if kuboOf(t, n).node.PNetFingerprint == nil {
+		t.Error("its swarm is not private")
+	}
 }
