@@ -17,9 +17,10 @@ import (
 	"time"
 )
 
-// Hundreds of small ranges of a layer that is far, asked for at once, take no
-// more memory than all of it pulled and those blocks that there is room for at a
-// time; and in one request little more than all of it pulled.
+// A layer that is pulled is never in memory as a whole. Hundreds of small ranges of
+// one that is far, asked for at once, take no more memory than all of it pulled and
+// those blocks that there is room for at a time; and in one request little more than
+// all of it pulled.
 func TestRangeMemory(t *testing.T) {
 	const (
 		size   = 512 << 20
@@ -78,6 +79,9 @@ func TestRangeMemory(t *testing.T) {
 		}
 	})
 	t.Logf("peak memory: %d MiB for all of it, %d MiB for %d ranges, %d MiB for as many in one request", whole>>20, apart>>20, ranges, together>>20)
+	if whole > 256<<20 {
+		t.Errorf("all of a layer of %d MiB took %d MiB: it is held in memory", layer.Size>>20, whole>>20)
+	}
 	if apart > whole+256<<20 || together > whole+64<<20 {
 		t.Errorf("%d ranges took %d MiB, in one request %d MiB; all of it takes %d MiB", ranges, apart>>20, together>>20, whole>>20)
 	}
