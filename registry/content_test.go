@@ -1,10 +1,12 @@
 package registry_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -189,5 +191,32 @@ func TestASlowReaderIsServedAndOthersToo(t *testing.T) {
 	rest, err := io.ReadAll(res.Body)
 	if err != nil || !bytes.Equal(append(first, rest...), layer) {
 		t.Errorf("the slow client got %d bytes, %v", len(rest)+1, err)
+	}
+}
+
+// Who announces a body and does not send it has an answer all the same: nothing of
+// an image is held for a client that is waited for.
+func TestABodyIsNotWaitedFor(t *testing.T) {
+	w := start(t, plain)
+	u, err := url.Parse(w.path("blobs/%s", digest.FromBytes(layer)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1\r\n\r\n", u.Path, u.Host)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, layer) {
+		t.Errorf("%s, %d bytes, %v", resp.Status, len(got), err)
 	}
 }

@@ -62,6 +62,10 @@ func New(images Images, o Options) http.Handler {
 // the push and deletion endpoints are those with other methods.
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// Else net/http waits for the body, which nobody wants, before it answers.
+			w.Header().Set("Connection", "close")
+		}
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			next.ServeHTTP(w, r)
 			return
