@@ -7,9 +7,14 @@ import (
 	"time"
 )
 
-// linger is how long work goes on that nobody waits for any more: a client whose
-// connection broke comes back for the answer.
-const linger = time.Second
+const (
+	// linger is how long work goes on that nobody waits for any more: a client
+	// whose connection broke comes back for the answer.
+	linger = time.Second
+	// comeBack is linger for one that ran out of time, and was told to try again
+	// 10 s later.
+	comeBack = 30 * time.Second
+)
 
 // shared is work that is done once for all who ask for it meanwhile, and ended
 // when the last of them has gone. The zero value is ready.
@@ -28,19 +33,22 @@ type work[V any] struct {
 	// Guarded by shared.mu.
 	waiting int
 	left    *time.Timer // nil, or it ends what nobody waits for
+	until   time.Time   // somebody who left may come back
 }
 
 // do returns what f returns, called now or for one who asked before. Who waits
 // does so until its own ctx ends; f has the values of the first one's. One that
-// ran out of time, as a HEAD does, has not gone: it was told to try again.
+// ran out of time, as a HEAD does, has longer to come back: it was told to.
 func (s *shared[K, V]) do(ctx context.Context, key K, f func(context.Context) (V, error)) (V, error) {
 	w := s.join(ctx, key, f)
 	select {
 	case <-w.done:
 		return w.value, w.err
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			s.leave(key, w)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.leave(key, w, comeBack)
+		} else {
+			s.leave(key, w, linger)
 		}
 		var none V
 		return none, ctx.Err()
@@ -87,13 +95,17 @@ func (s *shared[K, V]) end(key K, w *work[V]) {
 	}
 }
 
-func (s *shared[K, V]) leave(key K, w *work[V]) {
+// leave ends the work if nobody waits for it, nor comes back for it in time.
+func (s *shared[K, V]) leave(key K, w *work[V], within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if until := time.Now().Add(within); until.After(w.until) {
+		w.until = until
+	}
 	if w.waiting--; w.waiting > 0 {
 		return
 	}
-	w.left = time.AfterFunc(linger, func() {
+	w.left = time.AfterFunc(time.Until(w.until), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if w.waiting == 0 {

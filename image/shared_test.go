@@ -124,3 +124,22 @@ func TestWhoRanOutOfTimeComesBack(t *testing.T) {
 		}
 	})
 }
+
+// What nobody comes back for ends, though somebody was told to, and left before
+// one that was not.
+func TestWhoRanOutOfTimeStaysAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, p := waitingImage()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		late, gone := newClient(ctx, r, p), newClient(t.Context(), r, p)
+		if err := <-late.err; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who ran out of time was told %v", err)
+		}
+		gone.gone(t)
+		<-time.After(28 * time.Second)
+		s.want(t, opens, opens, "it may still come")
+		<-time.After(time.Second)
+		s.want(t, opens, 0, "it has not come")
+	})
+}
