@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 
@@ -15,8 +16,12 @@ import (
 const maxWindow = 128 << 20
 
 // maxUnpacked is how many bytes a layer may unpack to, where it has to be
-// unpacked to know its digest.
-const maxUnpacked = 64 << 30
+// unpacked to know its digest, and maxPacked how many it may have itself: there
+// are packings of nothing.
+const (
+	maxUnpacked = 64 << 30
+	maxPacked   = maxUnpacked + maxUnpacked/16
+)
 
 // UnpackedDigest returns the digest of the tar in a layer of the media type. The
 // error is a FaultError where the layer is at fault and not r.
@@ -31,7 +36,7 @@ func UnpackedDigest(r io.Reader, mediaType string, of digest.Algorithm) (digest.
 // UnpackTo writes the tar that is in a layer of the media type to w. The error is
 // a FaultError where the layer is at fault, and neither r nor w.
 func UnpackTo(w io.Writer, r io.Reader, mediaType string) error {
-	in, out := &watchedReader{r: r}, &watchedWriter{w: w}
+	in, out := &watchedReader{r: r, left: maxPacked}, &watchedWriter{w: w}
 	n, err := unpackTo(out, in, mediaType)
 	switch {
 	case in.err != nil:
@@ -57,12 +62,19 @@ func unpackTo(w io.Writer, r io.Reader, mediaType string) (int64, error) {
 
 // watchedReader and watchedWriter remember how they failed.
 type watchedReader struct {
-	r   io.Reader
-	err error // other than io.EOF
+	r    io.Reader
+	left int64 // bytes that may be read
+	err  error // other than io.EOF
 }
 
+var errPacked = fmt.Errorf("it has more than %d bytes", int64(maxPacked))
+
 func (w *watchedReader) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
+	if w.left <= 0 {
+		return 0, errPacked
+	}
+	n, err := w.r.Read(p[:min(int64(len(p)), w.left)])
+	w.left -= int64(n)
 	if err != nil && err != io.EOF {
 		w.err = err
 	}

@@ -18,6 +18,9 @@ const (
 	maxEntries = 16 * maxLayers
 	// maxNames is how many bytes the names of all entries may have.
 	maxNames = 16 << 20
+	// maxHeaders is how many bytes all headers may have: those of some kinds may
+	// stand one after the other without an entry.
+	maxHeaders = 256 << 20
 	// maxLinks is how many links may stand one after the other.
 	maxLinks = 8
 )
@@ -51,7 +54,8 @@ type entry struct {
 // read, and that of r when r fails.
 func Read(r io.ReadSeeker, size int64) (*Index, error) {
 	x := &Index{entries: map[string]entry{}}
-	headers := tar.NewReader(r)
+	in := &headerReader{r, maxHeaders}
+	headers := tar.NewReader(in)
 	for n := 0; ; n++ {
 		h, err := headers.Next()
 		switch {
@@ -59,6 +63,8 @@ func Read(r io.ReadSeeker, size int64) (*Index, error) {
 			return x, nil
 		case err == io.EOF || err == io.ErrUnexpectedEOF || errors.Is(err, tar.ErrHeader) || errors.Is(err, tar.ErrFieldTooLong):
 			return nil, fault("it is no whole tar archive: %w", err)
+		case errors.Is(err, errHeaders):
+			return nil, fault("%w", err)
 		case err != nil:
 			return nil, err
 		case n == maxEntries:
@@ -72,6 +78,23 @@ func Read(r io.ReadSeeker, size int64) (*Index, error) {
 			return nil, err
 		}
 	}
+}
+
+var errHeaders = fmt.Errorf("its headers have more than %d bytes", maxHeaders)
+
+// headerReader is an archive of which a part is read, and the other sought over.
+type headerReader struct {
+	io.ReadSeeker
+	left int // bytes that may be read
+}
+
+func (r *headerReader) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, errHeaders
+	}
+	n, err := r.ReadSeeker.Read(p)
+	r.left -= n
+	return n, err
 }
 
 // note takes in an entry whose content begins at offset of the end bytes.

@@ -67,6 +67,36 @@ func TestReadIsBounded(t *testing.T) {
 	}
 }
 
+// again is endless: the same bytes over and over.
+type again struct {
+	data []byte
+	at   int64
+}
+
+func (a *again) Read(p []byte) (int, error) {
+	n := copy(p, a.data[a.at%int64(len(a.data)):])
+	a.at += int64(n)
+	return n, nil
+}
+
+func (a *again) Seek(offset int64, whence int) (int64, error) {
+	if whence == io.SeekStart {
+		a.at = 0
+	}
+	a.at += offset
+	return a.at, nil
+}
+
+// Few blocks can be an archive without an end, of headers that lead to no entry.
+func TestHeadersWithoutAnEnd(t *testing.T) {
+	data := pack(t, tar.Header{Name: "x", PAXRecords: map[string]string{"A.B": "c"}})
+	const headerAndRecords = 2 * 512
+	_, err := archive.Read(&again{data: data[:headerAndRecords]}, 1<<60)
+	if fault := (*archive.FaultError)(nil); !errors.As(err, &fault) || !strings.Contains(err.Error(), "its headers have more than") {
+		t.Error(err)
+	}
+}
+
 // torn is a reader that fails.
 type torn struct {
 	io.ReadSeeker
