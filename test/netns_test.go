@@ -140,8 +140,12 @@ func TestNetworkNamespaces(t *testing.T) {
 		if got := d.from(t, "peer"); got < float64(layer.Size) {
 			t.Errorf("%.0f bytes came from peers; want %d", got, layer.Size)
 		}
-		if sent := one.sent(t) + two.sent(t); sent < layer.Size || sent > layer.Size*5/4 {
+		ours, kubos := one.sent(t), two.sent(t)
+		if sent := ours + kubos; sent < layer.Size || sent > layer.Size*5/4 {
 			t.Errorf("both sent %d bytes for a blob of %d", sent, layer.Size)
+		}
+		if min(ours, kubos) < layer.Size/5 {
+			t.Errorf("ours sent %d bytes and Kubo %d; want a fifth of %d from each", ours, kubos, layer.Size)
 		}
 		d.terminate(t)
 	})
@@ -155,6 +159,9 @@ func TestNetworkNamespaces(t *testing.T) {
 			}
 			return nil
 		})
+		if got := d.from(t, "peer"); got < float64(layer.Size)*0.8 { // Bitswap would bring it too
+			t.Errorf("%.0f bytes of %d came by streams", got, layer.Size)
+		}
 		d.terminate(t)
 	})
 	t.Run("announced", func(t *testing.T) {
