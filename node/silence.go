@@ -13,6 +13,7 @@ const emptyBlock = "/ipfs/bafkqaaa?format=raw"
 // silence is what is known of a gateway that has sent nothing of a DAG for a while.
 type silence struct {
 	asked    time.Time // for what it surely has; zero if it was not
+	over     bool      // the asking, once
 	answered bool
 }
 
@@ -26,7 +27,15 @@ func (s silence) String() string {
 
 // isSilent reports whether a source is one of which no more is known than that.
 func (n note) isSilent() bool {
-	return n.blocks == 0 && !n.silence.asked.IsZero() && (n.err == nil || errors.Is(n.err, errSilent))
+	known := n.silence.over || !n.silence.asked.IsZero() && time.Since(n.silence.asked) > hedgeAfter
+	return known && n.blocks == 0 && (n.err == nil || errors.Is(n.err, errSilent))
+}
+
+// heard notes that the source is not silent.
+func (w *watch) heard() {
+	if w.source.prober != nil {
+		w.job.trail.note(w.source, func(n *note) { n.silence = silence{} })
+	}
 }
 
 // awaitAnswer has a gateway asked for what it surely has when it has sent nothing
@@ -42,7 +51,7 @@ func (w *watch) probe() {
 	due := false
 	w.job.trail.note(w.source, func(n *note) {
 		if due = time.Since(n.silence.asked) > doubt; due {
-			n.silence = silence{asked: time.Now()}
+			n.silence.asked = time.Now() // what it said before holds until it is known better
 		}
 	})
 	if !due {
@@ -53,7 +62,11 @@ func (w *watch) probe() {
 	defer cancel()
 	answered := w.source.answers(ctx)
 	w.job.trail.note(w.source, func(n *note) {
-		if n.silence.answered = answered; w.job.ctx.Err() != nil && !answered {
+		switch {
+		case n.silence.asked.IsZero(): // it has sent something meanwhile
+		case answered || w.job.ctx.Err() == nil:
+			n.silence.over, n.silence.answered = true, answered
+		case !n.silence.over:
 			n.silence = silence{}
 		}
 	})

@@ -46,11 +46,14 @@ func (j *job) stream(s *supplier, single bool) error {
 	}
 	if err = w.end(err); !bans(err) && (j.ctx.Err() != nil || j.isGuess()) {
 		err = nil // it was us who ended it, or asked for what may not be there
-		if w.inVain() {
+		switch {
+		case w.inVain():
 			j.trail.failed(s, errInVain)
+		case w.bytes == 0:
+			j.trail.ended(s, time.Since(w.begun))
 		}
 	}
-	s.closed(w.bytes-w.wasted, time.Since(w.first), err)
+	s.closed(w.useful(), time.Since(w.first), err)
 	j.supply.log.Debug("asked a source", "source", s.name, "for", sp.query(), "begun", w.begun, "wait", w.first.Sub(w.begun),
 		"took", time.Since(w.begun), "bytes", w.bytes, "error", err)
 	if err != nil {

@@ -35,12 +35,15 @@ func TestABanOutlivesAnAnswer(t *testing.T) {
 		{fmt.Errorf("block: %w", errLied), lieBackOff, false},
 		{io.ErrUnexpectedEOF, firstBackOff, true},
 	} {
-		s := &supplier{}
+		s, before := &supplier{}, time.Now()
 		s.opened()
 		s.opened()
 		s.closed(0, time.Second, c.err)
 		s.closed(1<<20, time.Second, nil)
-		soon := time.Now().Add(c.pause - 100*time.Millisecond)
+		soon := before.Add(c.pause - time.Millisecond)
+		if c.answered {
+			soon = time.Now()
+		}
 		if s.usable(soon) != c.answered || !s.usable(time.Now().Add(c.pause)) {
 			t.Errorf("after %v and an answer it is left alone until %s, banned until %s", c.err, time.Until(s.until), time.Until(s.banned))
 		}
@@ -129,7 +132,9 @@ func TestABusySourceIsNotLeftAlone(t *testing.T) {
 		"nothing is known of the others": {&supplier{streams: maxAlone}, []note{had, {}, {}}, 0, 2},
 		"one of them does not have it":   {&supplier{streams: maxAlone}, []note{had, {}, absent}, 0, 1},
 		"one of them is being asked":     {&supplier{streams: maxAlone}, []note{had, {}, {asked: time.Now()}}, 0, 0},
-		"one of them did not answer":     {&supplier{streams: maxAlone}, []note{had, absent, {asked: time.Now().Add(-hedgeAfter)}}, 0, 2},
+		"one of them does not answer":    {&supplier{streams: maxAlone}, []note{had, absent, {asked: time.Now().Add(-2 * hedgeAfter)}}, 0, 0},
+		"one did not in all the time":    {&supplier{streams: maxAlone}, []note{had, absent, {asked: time.Now().Add(-time.Minute)}}, 0, 2},
+		"one does not, another may":      {&supplier{streams: maxAlone}, []note{had, {}, {asked: time.Now().Add(-2 * hedgeAfter)}}, 0, 1},
 		"it has little to do":            {&supplier{streams: maxAlone - 1}, []note{had, {}, {}}, 0, 0},
 		"the others come after it":       {&supplier{streams: maxAlone}, []note{had, {}, {}}, 1, 0},
 		"it is not known to have it":     {&supplier{streams: maxAlone}, []note{{}, absent, absent}, 0, 0},
@@ -141,6 +146,9 @@ func TestABusySourceIsNotLeftAlone(t *testing.T) {
 			trail := &trail{supply: s, notes: map[*supplier]note{}}
 			for i, n := range c.notes {
 				trail.notes[all[i]] = n
+			}
+			if got := slices.Index(all, trail.best(map[*supplier]bool{{}: true})); got != 0 && c.want != 0 {
+				t.Errorf("the source %d was chosen for what another did not bring", got)
 			}
 			if got := slices.Index(all, trail.best(nil)); got != c.want {
 				t.Errorf("the source %d was chosen; want %d", got, c.want)

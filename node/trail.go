@@ -126,9 +126,27 @@ func (t *trail) failed(s *supplier, err error) {
 	t.note(s, func(n *note) { n.failed, n.err = time.Now(), err })
 }
 
+// ended notes that a source was not asked to the end, whose answer was not needed
+// any more: if it had not begun, nothing is known, or that it took its time.
+func (t *trail) ended(s *supplier, took time.Duration) {
+	t.note(s, func(n *note) {
+		if n.blocks > 0 || n.err != nil || s.prober != nil {
+			return
+		}
+		if n.asked = (time.Time{}); took > hedgeAfter {
+			n.failed, n.err = time.Now(), errSilent
+		}
+	})
+}
+
 func (t *trail) note(s *supplier, change func(*note)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.noted(s, change)
+}
+
+// noted is note for those with t.mu.
+func (t *trail) noted(s *supplier, change func(*note)) {
 	n, known := t.notes[s]
 	if !known && len(t.notes) >= maxNotes {
 		for other := range t.notes {
@@ -158,8 +176,11 @@ func (t *trail) best(tried map[*supplier]bool) *supplier {
 		return a.compare(b)
 	}
 	chosen := slices.MinFunc(all, compare)
+	if len(tried) > 0 {
+		return chosen // there is no time to find out who else has it
+	}
 	if other := t.untried(chosen, all, now); other != nil {
-		t.notes[other] = note{asked: now}
+		t.noted(other, func(n *note) { n.asked = now })
 		return other
 	}
 	return chosen
@@ -178,6 +199,7 @@ func (t *trail) untried(known *supplier, all []*supplier, now time.Time) *suppli
 		case n.blocks > 0 || n.err != nil || s.order != known.order:
 		case now.Sub(n.asked) < hedgeAfter:
 			return nil
+		case now.Sub(n.asked) < t.supply.timeout: // it is still being waited for
 		default:
 			other = s
 		}

@@ -77,6 +77,7 @@ func (w *watch) came(n int) {
 	defer w.mu.Unlock()
 	if w.bytes == 0 {
 		w.silent.Stop()
+		w.heard()
 		w.first = time.Now()
 		w.source.answered(w.first.Sub(w.begun))
 	}
@@ -113,9 +114,19 @@ func (w *watch) waste(n int) {
 	w.wasted += int64(n)
 }
 
-// inVain reports whether the source has sent for a while, and no block of it.
+// inVain reports whether the source has sent for a while, and hardly anything else.
 func (w *watch) inVain() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.blocks == 0 && w.bytes > 0 && time.Since(w.first) > hedgeAfter
+	return w.blocks == 0 && w.wasted > w.bytes/2 && time.Since(w.first) > hedgeAfter
+}
+
+// useful is how many bytes tell how fast the source is: none, if most were wasted.
+func (w *watch) useful() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wasted > w.bytes/2 {
+		return 0
+	}
+	return w.bytes - w.wasted
 }
