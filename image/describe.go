@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"slices"
 
 	"github.com/ipfs/go-cid"
@@ -82,7 +83,7 @@ func (im *resolved) measureManifest(ctx context.Context, doc *document, d *Descr
 	for _, blob := range doc.manifest.Children() {
 		if !seen[blob.Digest] {
 			seen[blob.Digest] = true
-			d.Size += blob.Size
+			d.Size = min(d.Size+blob.Size, math.MaxInt64/2) // which a document with enough lies would exceed
 		}
 	}
 	config := doc.manifest.Config

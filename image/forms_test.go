@@ -357,16 +357,24 @@ func TestNearlyAnImage(t *testing.T) {
 	b, s := imagetest.Blobs{}, imagetest.NewStore()
 	img := b.Image("amd64", []byte("x"))
 	index := s.AddFile(imagetest.JSON(ocispec.Index{Manifests: []ocispec.Descriptor{img}}))
+	named := `{"layers":[{"digest":"` + string(img.Digest) + `","size":`
+	long := func(n int) string { return `"` + strings.Repeat("x", n) + `"` }
 	for want, root := range map[string]cid.Cid{
-		"without its file oci-layout":          s.AddDir(map[string]cid.Cid{"index.json": index, "blobs/sha256/x": index}),
-		"it is an empty directory":             s.AddDir(map[string]cid.Cid{}),
-		"with the entries v2 and without":      s.AddDir(map[string]cid.Cid{"v2": index}),
-		"with the entries manifests and":       s.AddDir(map[string]cid.Cid{"manifests": index}),
-		"a manifest and for an index":          s.AddFile([]byte(`{"config":{"digest":"` + string(img.Digest) + `"},"manifests":[]}`)),
-		"neither a manifest nor an index":      s.AddFile([]byte(`{"mediaType":"text/plain","layers":[]}`)),
-		"does not have what its media type":    s.AddFile([]byte(`{"mediaType":"` + ocispec.MediaTypeImageIndex + `","layers":[]}`)),
-		"no descriptor: it lacks mediaType":    s.AddFile([]byte(`{}`)),
-		"it names the digest \"sha256:short\"": s.AddFile([]byte(`{"layers":[{"digest":"sha256:short"}]}`)),
+		"the size -1, which is not between":     s.AddFile([]byte(named + `-1}]}`)),
+		"the size 1125899906842625, which is":   s.AddFile([]byte(named + `1125899906842625}]}`)),
+		"of 256 bytes, and the longest":         s.AddFile([]byte(named + `1,"mediaType":` + long(256) + `}]}`)),
+		"of 257 bytes, and the longest":         s.AddFile([]byte(named + `1,"artifactType":` + long(257) + `}]}`)),
+		"of 258 bytes, and the longest":         s.AddFile([]byte(named + `1}],"artifactType":` + long(258) + `}`)),
+		"it names the digest \"of no subject\"": s.AddFile([]byte(`{"layers":[],"subject":{"digest":"of no subject"}}`)),
+		"without its file oci-layout":           s.AddDir(map[string]cid.Cid{"index.json": index, "blobs/sha256/x": index}),
+		"it is an empty directory":              s.AddDir(map[string]cid.Cid{}),
+		"with the entries v2 and without":       s.AddDir(map[string]cid.Cid{"v2": index}),
+		"with the entries manifests and":        s.AddDir(map[string]cid.Cid{"manifests": index}),
+		"a manifest and for an index":           s.AddFile([]byte(`{"config":{"digest":"` + string(img.Digest) + `"},"manifests":[]}`)),
+		"neither a manifest nor an index":       s.AddFile([]byte(`{"mediaType":"text/plain","layers":[]}`)),
+		"does not have what its media type":     s.AddFile([]byte(`{"mediaType":"` + ocispec.MediaTypeImageIndex + `","layers":[]}`)),
+		"no descriptor: it lacks mediaType":     s.AddFile([]byte(`{}`)),
+		"it names the digest \"sha256:short\"":  s.AddFile([]byte(`{"layers":[{"digest":"sha256:short"}]}`)),
 	} {
 		closing(t, s, func(t *testing.T) {
 			if _, err := resolver(s).Manifest(t.Context(), at(root), "latest"); image.ClassOf(err) != image.NotImage || !strings.Contains(err.Error(), want) {

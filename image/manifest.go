@@ -15,6 +15,15 @@ import (
 // registries ("Pushing Manifests").
 const MaxManifest = 4 << 20
 
+const (
+	// maxSize is the size in bytes above which a descriptor is taken for a lie:
+	// what MaxDescriptors of them have in all still is a number of 63 bits.
+	maxSize = 1 << 50
+	// maxMediaType is how many bytes a media type may have: RFC 6838, 4.2, says
+	// 127 on each side of the slash. The table keeps one for each digest.
+	maxMediaType = 255
+)
+
 // The media types of Docker's image manifest, version 2, schema 2.
 const (
 	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
@@ -51,12 +60,21 @@ func parseManifest(data []byte) (*Manifest, error) {
 	if m.Config == nil && m.Manifests == nil && m.Layers == nil && m.Blobs == nil {
 		return nil, errors.New("it has neither config and layers nor manifests")
 	}
-	for _, d := range m.Children() {
+	return m, m.check()
+}
+
+// check refuses a document that says of itself or of another what can't be true.
+func (m *Manifest) check() error {
+	all := m.Children()
+	if m.Subject != nil {
+		all = append(all, *m.Subject)
+	}
+	for _, d := range all {
 		if err := checkDescriptor(d); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return m, nil
+	return checkTypes(m.MediaType, m.ArtifactType)
 }
 
 // Children are the descriptors below, blobs first and then manifests. The
@@ -100,8 +118,17 @@ func checkDescriptor(d ocispec.Descriptor) error {
 	if err := d.Digest.Validate(); err != nil {
 		return fmt.Errorf("it names the digest %q: %w", shorten(d.Digest.String()), err)
 	}
-	if d.Size < 0 {
-		return fmt.Errorf("it gives %s the size %d", d.Digest, d.Size)
+	if d.Size < 0 || d.Size > maxSize {
+		return fmt.Errorf("it gives %s the size %d, which is not between 0 and %d", d.Digest, d.Size, int64(maxSize))
+	}
+	return checkTypes(d.MediaType, d.ArtifactType)
+}
+
+func checkTypes(types ...string) error {
+	for _, t := range types {
+		if len(t) > maxMediaType {
+			return fmt.Errorf("it has the media type %q of %d bytes, and the longest there is has %d", shorten(t), len(t), maxMediaType)
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -47,10 +48,12 @@ type summary struct {
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
+// size is the sum of the sizes below. A manifest may name a blob again and again,
+// so the sum stops far from where it would become negative.
 func (s *summary) size() int64 {
 	var size int64
 	for _, desc := range s.below() {
-		size += desc.Size
+		size = min(size+desc.Size, math.MaxInt64/2)
 	}
 	return size
 }

@@ -3,8 +3,10 @@ package pin_test
 import (
 	"context"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,6 +219,28 @@ func TestServedImagesHaveASize(t *testing.T) {
 	}
 	if _, err := guard.Blob(t.Context(), image.Path{Root: large}, digest.FromBytes(make([]byte, 1001))); image.ClassOf(err) != image.Denied {
 		t.Errorf("its layer gave %v", err)
+	}
+}
+
+// The sizes that a manifest names have a sum that no number of them turns negative.
+func TestSizesThatOverflow(t *testing.T) {
+	h := newHost(pin.Options{MaxImageSize: 1000})
+	guard := h.Guard(h.images)
+	for want, sizes := range map[image.Class][]int64{
+		image.NotImage: {5, math.MaxInt64},
+		image.Denied:   slices.Repeat([]int64{1 << 50}, 1<<13),
+	} {
+		m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: ocispec.DescriptorEmptyJSON}
+		for _, size := range sizes {
+			m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromString("layer"), Size: size})
+		}
+		c, err := guard.Manifest(t.Context(), image.Path{Root: h.node.AddFile(imagetest.JSON(m))}, "latest")
+		if image.ClassOf(err) != want {
+			t.Errorf("%d layers gave %v; want the class %v", len(sizes), err, want)
+		}
+		if err == nil {
+			c.Close()
+		}
 	}
 }
 
