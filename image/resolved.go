@@ -3,6 +3,7 @@ package image
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -207,22 +208,36 @@ func (im *resolved) fail(class Class, dgst digest.Digest, why error) error {
 }
 
 // referrersOf reads every manifest of the image, the first time, because the
-// link is from the referrer to its subject and not the other way.
+// link is from the referrer to its subject and not the other way. Annotations for
+// which an answer of MaxManifest has no room are left out: the descriptor does
+// without them, and who wants them reads the manifest.
 func (im *resolved) referrersOf(ctx context.Context, dgst digest.Digest) ([]ocispec.Descriptor, error) {
 	if err := im.readAll(ctx); err != nil {
 		return nil, err
 	}
-	list := []ocispec.Descriptor{}
+	list, room := []ocispec.Descriptor{}, MaxManifest
 	for _, d := range im.table.referrersOf(dgst) {
 		doc, err := im.document(ctx, d)
 		if err != nil {
 			return nil, err
 		}
 		desc := doc.desc
-		desc.ArtifactType, desc.Annotations = doc.manifest.ReferrerType(), doc.manifest.Annotations
+		desc.ArtifactType = doc.manifest.ReferrerType()
+		if size := jsonSize(doc.manifest.Annotations); size <= room {
+			desc.Annotations, room = doc.manifest.Annotations, room-size
+		}
 		list = append(list, desc)
 	}
 	return list, nil
+}
+
+// jsonSize is how many bytes of JSON the annotations are.
+func jsonSize(annotations map[string]string) int {
+	data, err := json.Marshal(annotations)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return len(data)
 }
 
 // readAll reads every manifest that is there. One that is not, such as that of

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -153,6 +154,25 @@ func TestReferrers(t *testing.T) {
 	}
 	if list, err := r.Referrers(t.Context(), at(root), sig.Digest); err != nil || list == nil || len(list) != 0 {
 		t.Errorf("referrers of a signature: %v, %v; want an empty list", list, err)
+	}
+}
+
+// Whoever asks for referrers of large annotations has all the referrers, and no
+// more of the annotations than a document may be large.
+func TestReferrersWithLargeAnnotations(t *testing.T) {
+	b, s := imagetest.Blobs{}, imagetest.NewStore()
+	roots := []ocispec.Descriptor{b.Image("amd64", []byte("one"))}
+	for i := range 20 {
+		roots = append(roots, b.AddJSON(ocispec.MediaTypeImageManifest, ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest,
+			ArtifactType: "text/sig", Subject: &roots[0], Config: b.Add(ocispec.MediaTypeEmptyJSON, []byte("{}")),
+			Annotations: map[string]string{"a": strings.Repeat("<", 100_000), "b": strconv.Itoa(i)}}))
+	}
+	list, err := resolver(s).Referrers(t.Context(), at(b.Layout(s, nil, roots...)), roots[0].Digest)
+	if err != nil || len(list) != 20 || len(list[0].Annotations) != 2 || list[19].ArtifactType != "text/sig" {
+		t.Fatalf("%d referrers, %v; want 20 with their types, the first with its annotations", len(list), err)
+	}
+	if size := len(imagetest.JSON(list)); size > 2*image.MaxManifest {
+		t.Errorf("they are %d bytes of JSON", size)
 	}
 }
 
