@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/opencontainers/go-digest"
@@ -149,7 +150,8 @@ func (im *resolved) find(ctx context.Context, dgst digest.Digest) (place, error)
 	case <-ctx.Done():
 		return place{}, ctx.Err()
 	}
-	tried, found := im.readUntil(ctx, func() bool { _, ok := im.table.get(dgst); return ok })
+	// One that nobody has is no reason not to look into those after it.
+	tried, found := im.readUntil(ctx, 2, func() bool { _, ok := im.table.get(dgst); return ok })
 	if found {
 		p, _ := im.table.get(dgst)
 		return p, nil
@@ -173,17 +175,26 @@ func (im *resolved) guess(ctx context.Context, dgst digest.Digest) (place, bool,
 	return place{}, false, nil
 }
 
+// longWait is how long it takes, at least, to learn that nobody has something
+// when that is not known at once, as it is of what a disk lacks.
+const longWait = time.Second
+
 // readUntil reads unread manifests until enough says so, and returns what came
-// of each. The caller holds reading.
-func (im *resolved) readUntil(ctx context.Context, enough func() bool) (map[digest.Digest]error, bool) {
+// of each. It gives up after so many waits for one that nobody has, of which an
+// image can name thousands. The caller holds reading.
+func (im *resolved) readUntil(ctx context.Context, waits int, enough func() bool) (map[digest.Digest]error, bool) {
 	tried := map[digest.Digest]error{}
 	for !enough() {
 		dgst, ok := im.table.next(tried)
-		if !ok {
+		if !ok || waits == 0 {
 			return tried, false
 		}
 		p, _ := im.table.get(dgst)
+		begun := time.Now()
 		_, tried[dgst] = im.readDocument(ctx, dgst, p)
+		if ClassOf(tried[dgst]) == Unavailable && time.Since(begun) >= longWait {
+			waits--
+		}
 	}
 	return tried, true
 }
@@ -249,7 +260,7 @@ func (im *resolved) readAll(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	tried, _ := im.readUntil(ctx, func() bool { return false })
+	tried, _ := im.readUntil(ctx, 1, func() bool { return false })
 	for _, err := range tried {
 		if err != nil && ClassOf(err) != NotFound {
 			return err

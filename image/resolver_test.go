@@ -2,7 +2,9 @@ package image_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
@@ -174,6 +178,82 @@ func TestReferrersWithLargeAnnotations(t *testing.T) {
 	if size := len(imagetest.JSON(list)); size > 2*image.MaxManifest {
 		t.Errorf("they are %d bytes of JSON", size)
 	}
+}
+
+// slow is a Source that takes a minute to say that nobody has something.
+type slow struct{ image.Source }
+
+func (s slow) Open(ctx ctx, p image.Path) (image.File, error) {
+	f, err := s.Source.Open(ctx, p)
+	if image.ClassOf(err) == image.Unavailable {
+		<-time.After(time.Minute) // by the clock of the bubble, which nobody waits for
+	}
+	return f, err
+}
+
+// withoutSome stores an image of platforms, of which nobody has the manifests of
+// the first ones, and returns the last one's layer.
+func withoutSome(s *imagetest.Store, absent int) (image.Path, digest.Digest) {
+	b, gone := imagetest.Blobs{}, []ocispec.Descriptor{}
+	for i := range absent {
+		gone = append(gone, b.Image("amd64", []byte(strconv.Itoa(i))))
+	}
+	root, desc := b.Nerdctl(s, b.Index(append(gone, b.Image("arm64", []byte("here")))...))
+	var index ocispec.Index
+	f, err := s.Open(context.Background(), image.Path{Root: mustCID(desc.URLs[0])})
+	if err == nil {
+		err = json.NewDecoder(f).Decode(&index)
+		f.Close()
+	}
+	if err != nil {
+		panic(err) // it was just stored
+	}
+	for _, m := range index.Manifests[:absent] {
+		s.Remove(mustCID(m.URLs[0]))
+	}
+	return at(root), digest.FromString("here")
+}
+
+func mustCID(url string) cid.Cid { return cid.MustParse(strings.TrimPrefix(url, "ipfs://")) }
+
+// One question does not wait for all the manifests that nobody has, one after
+// the other; what it learns at once it goes on from.
+func TestManifestsThatNobodyHas(t *testing.T) {
+	slowly := func(s image.Source) image.Source { return slow{s} }
+	atOnce := func(s image.Source) image.Source { return s }
+	synctest.Test(t, func(t *testing.T) {
+		referrers := func(r *image.Resolver, p image.Path, dgst digest.Digest) error {
+			_, err := r.Referrers(t.Context(), p, dgst)
+			return err
+		}
+		blob := func(r *image.Resolver, p image.Path, dgst digest.Digest) error {
+			c, err := r.Blob(t.Context(), p, dgst)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		}
+		for what, c := range map[string]struct {
+			absent int
+			source func(image.Source) image.Source
+			ask    func(*image.Resolver, image.Path, digest.Digest) error
+			want   image.Class
+			most   time.Duration
+		}{
+			"referrers":                  {10, slowly, referrers, image.Unavailable, time.Minute},
+			"a blob after many":          {10, slowly, blob, image.Unavailable, 2 * time.Minute},
+			"a blob after one":           {1, slowly, blob, 0, time.Minute},
+			"a blob after many, offline": {10, atOnce, blob, 0, 0},
+		} {
+			s := imagetest.NewStore()
+			p, dgst := withoutSome(s, c.absent)
+			r, begun := resolver(c.source(s)), time.Now()
+			err := c.ask(r, p, dgst)
+			if took := time.Since(begun); image.ClassOf(err) != c.want || took > c.most {
+				t.Errorf("%s: %v after %v; want the class %v within %v", what, err, took, c.want, c.most)
+			}
+		}
+	})
 }
 
 func TestDescribe(t *testing.T) {
