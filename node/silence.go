@@ -13,13 +13,22 @@ const emptyBlock = "/ipfs/bafkqaaa?format=raw"
 // silence is what is known of a gateway that has sent nothing of a DAG for a while.
 type silence struct {
 	asked    time.Time // for what it surely has; zero if it was not
-	over     bool      // the asking, once
+	told     time.Time // how the asking ended, or one before; zero if none did
 	answered bool
+}
+
+// answers reports whether the gateway does, and if that is known. What it said
+// before holds for a while, but it has to say so again.
+func (s silence) answers() (answers, known bool) {
+	if s.told.Before(s.asked) && time.Since(s.asked) > hedgeAfter {
+		return false, true
+	}
+	return s.answered, !s.told.IsZero()
 }
 
 // String tells a gateway that looks for something from one that is stalled.
 func (s silence) String() string {
-	if s.answered {
+	if answers, _ := s.answers(); answers {
 		return "it answers, and has not found this"
 	}
 	return "it answers nothing, whatever it is asked for"
@@ -27,7 +36,7 @@ func (s silence) String() string {
 
 // isSilent reports whether a source is one of which no more is known than that.
 func (n note) isSilent() bool {
-	known := n.silence.over || !n.silence.asked.IsZero() && time.Since(n.silence.asked) > hedgeAfter
+	_, known := n.silence.answers()
 	return known && n.blocks == 0 && (n.err == nil || errors.Is(n.err, errSilent))
 }
 
@@ -51,7 +60,7 @@ func (w *watch) probe() {
 	due := false
 	w.job.trail.note(w.source, func(n *note) {
 		if due = time.Since(n.silence.asked) > doubt; due {
-			n.silence.asked = time.Now() // what it said before holds until it is known better
+			n.silence.asked = time.Now()
 		}
 	})
 	if !due {
@@ -65,9 +74,9 @@ func (w *watch) probe() {
 		switch {
 		case n.silence.asked.IsZero(): // it has sent something meanwhile
 		case answered || w.job.ctx.Err() == nil:
-			n.silence.over, n.silence.answered = true, answered
-		case !n.silence.over:
-			n.silence = silence{}
+			n.silence.told, n.silence.answered = time.Now(), answered
+		default: // nobody waits any more, and it had no time
+			n.silence.asked = n.silence.told
 		}
 	})
 }
