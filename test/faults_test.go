@@ -34,12 +34,20 @@ func randomImage(t testing.TB) (layout, ocispec.Descriptor) {
 // randomImageOf is an image of one layer, with a file of a size.
 func randomImageOf(t testing.TB, size int64) (layout, ocispec.Descriptor) {
 	t.Helper()
+	l := annotatedImage(t, size, nil)
+	return l, l.manifest(t).Layers[0]
+}
+
+// annotatedImage is an image of one layer, with a file of a size and annotations.
+func annotatedImage(t testing.TB, size int64, annotations map[string]string) layout {
+	t.Helper()
 	l := layout{dir: filepath.Join(tempDir(t), "layout")}
 	err := makeLayout(l.dir, func(w *layoutWriter) error {
 		random, err := w.randomLayer(size)
 		if err != nil {
 			return err
 		}
+		random.desc.Annotations = annotations
 		m, err := w.image(platform("amd64"), []string{"/none"}, random)
 		return w.tag(m, err)
 	})
@@ -49,7 +57,7 @@ func randomImageOf(t testing.TB, size int64) (layout, ocispec.Descriptor) {
 	if l.desc, err = rootOf(l.dir); err != nil {
 		t.Fatal(err)
 	}
-	return l, l.manifest(t).Layers[0]
+	return l
 }
 
 // unannounced keeps a node from telling the addresses behind a link, by which

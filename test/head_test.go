@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -16,23 +15,7 @@ func largeManifest(t testing.TB) layout {
 	t.Helper()
 	noise := make([]byte, 1280<<10)
 	_, _ = rand.NewChaCha8([32]byte{3}).Read(noise)
-	l := layout{dir: filepath.Join(tempDir(t), "layout")}
-	err := makeLayout(l.dir, func(w *layoutWriter) error {
-		random, err := w.randomLayer(1)
-		if err != nil {
-			return err
-		}
-		random.desc.Annotations = map[string]string{"noise": hex.EncodeToString(noise)}
-		m, err := w.image(platform("amd64"), []string{"/none"}, random)
-		return w.tag(m, err)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l.desc, err = rootOf(l.dir); err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return annotatedImage(t, 1, map[string]string{"noise": hex.EncodeToString(noise)})
 }
 
 // A manifest that takes forty seconds, and of which each second brings a block,
