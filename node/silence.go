@@ -26,6 +26,19 @@ func (s silence) answers() (answers, known bool) {
 	return s.answered, !s.told.IsZero()
 }
 
+// ended is what is known when the asking has ended, because nobody waits any more or
+// by itself.
+func (s silence) ended(answered, abandoned bool) silence {
+	switch {
+	case s.asked.IsZero(): // it has sent something meanwhile
+	case !answered && abandoned && time.Since(s.asked) <= hedgeAfter: // it had no time
+		s.asked = s.told
+	default:
+		s.told, s.answered = time.Now(), answered
+	}
+	return s
+}
+
 // String tells a gateway that looks for something from one that is stalled.
 func (s silence) String() string {
 	if answers, _ := s.answers(); answers {
@@ -71,13 +84,7 @@ func (w *watch) probe() {
 	defer cancel()
 	answered := w.source.answers(ctx)
 	w.job.trail.note(w.source, func(n *note) {
-		switch {
-		case n.silence.asked.IsZero(): // it has sent something meanwhile
-		case answered || w.job.ctx.Err() == nil:
-			n.silence.told, n.silence.answered = time.Now(), answered
-		default: // nobody waits any more, and it had no time
-			n.silence.asked = n.silence.told
-		}
+		n.silence = n.silence.ended(answered, w.job.ctx.Err() != nil)
 	})
 }
 

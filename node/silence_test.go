@@ -28,3 +28,27 @@ func TestWhatIsKnownOfASilentGateway(t *testing.T) {
 		}
 	}
 }
+
+// Whoever waited for a gateway hears how long it was silent, though the asking ends
+// with the waiting.
+func TestAskingASilentGatewayEnds(t *testing.T) {
+	long, now, before := time.Now().Add(-2*hedgeAfter), time.Now().Add(time.Minute), time.Now().Add(-time.Minute)
+	for name, c := range map[string]struct {
+		silence
+		answered, abandoned bool
+		answers, known      bool
+	}{
+		"nobody waits any more":               {silence{asked: long}, false, true, false, true},
+		"nobody waits any more, and too soon": {silence{asked: now}, false, true, false, false},
+		"too soon, and it had answered":       {silence{asked: now, told: before, answered: true}, false, true, true, true},
+		"it had answered, and does not":       {silence{asked: long, told: before, answered: true}, false, true, false, true},
+		"it refuses":                          {silence{asked: now}, false, false, false, true},
+		"it answers":                          {silence{asked: long}, true, false, true, true},
+		"it answers late":                     {silence{asked: long}, true, true, true, true},
+		"it has sent something":               {silence{}, false, false, false, false},
+	} {
+		if answers, known := c.ended(c.answered, c.abandoned).answers(); answers != c.answers || known != c.known {
+			t.Errorf("%s: answers %v, known %v; want %v, %v", name, answers, known, c.answers, c.known)
+		}
+	}
+}
