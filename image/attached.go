@@ -1,0 +1,108 @@
+package image
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// annotationSubject is how BuildKit says what an attestation in an index is of.
+const annotationSubject = "vnd.docker.reference.digest"
+
+// attached takes in what is attached to what was selected, and to that.
+func (w *walk) attached(ctx context.Context) error {
+	if err := w.im.readAll(ctx); err != nil {
+		return err
+	}
+	a := newAttachments(w.im)
+	for i, annotated := 0, 0; i < len(w.closure.Manifests); i++ {
+		for ; annotated < len(w.closure.Manifests); annotated++ {
+			a.annotated(ctx, w.closure.Manifests[annotated])
+		}
+		for _, dgst := range a.of(ctx, w.closure.Manifests[i]) {
+			if err := w.attach(ctx, dgst); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// attach takes in what is attached, which counts whatever the selection says.
+func (w *walk) attach(ctx context.Context, dgst digest.Digest) error {
+	whole := walk{im: w.im, seen: w.seen, closure: w.closure}
+	if err := whole.manifest(ctx, ocispec.Descriptor{Digest: dgst}); err != nil && ClassOf(err) != NotFound {
+		return err
+	}
+	w.closure = whole.closure
+	return nil
+}
+
+// attachments are what is attached to manifests, by the digest of the manifest,
+// except by a subject, which the table knows. Whoever made the image may have named
+// thousands, so nothing is read or looked through for each of them.
+type attachments struct {
+	im   *resolved
+	tags map[digest.Digest][]string // which may lead there
+	here map[digest.Digest][]digest.Digest
+}
+
+func newAttachments(im *resolved) *attachments {
+	a := &attachments{im, map[digest.Digest][]string{}, map[digest.Digest][]digest.Digest{}}
+	for _, desc := range im.form.roots() {
+		if subject := taggedSubject(tagOf(desc)); subject != "" {
+			a.add(subject, desc.Digest)
+		}
+	}
+	if f, ok := im.form.(tagger); ok {
+		for _, tag := range f.tags() {
+			if subject := taggedSubject(tag); subject != "" {
+				a.tags[subject] = append(a.tags[subject], tag)
+			}
+		}
+	}
+	return a
+}
+
+// add notes that a manifest is attached to a subject, if the image has both.
+func (a *attachments) add(subject, dgst digest.Digest) {
+	_, has := a.im.table.get(subject)
+	if _, both := a.im.table.get(dgst); has && both {
+		a.here[subject] = append(a.here[subject], dgst)
+	}
+}
+
+// annotated notes the attestations in an index.
+func (a *attachments) annotated(ctx context.Context, index digest.Digest) {
+	doc, err := a.im.document(ctx, index)
+	if err != nil {
+		return // it was read before; what it names is there already
+	}
+	for _, desc := range doc.manifest.Manifests {
+		a.add(digest.Digest(desc.Annotations[annotationSubject]), desc.Digest)
+	}
+}
+
+func (a *attachments) of(ctx context.Context, subject digest.Digest) []digest.Digest {
+	found := slices.Concat(a.im.table.referrersOf(subject), a.here[subject])
+	for _, tag := range a.tags[subject] {
+		if desc, err := a.im.tagged(ctx, tag); err == nil {
+			found = append(found, desc.Digest)
+		}
+	}
+	return found
+}
+
+// taggedSubject is what content is attached to that has a tag such as
+// sha256-<digest>.sig, or "".
+func taggedSubject(tag string) digest.Digest {
+	name, _, _ := strings.Cut(tag, ".")
+	dgst := digest.Digest(strings.Replace(name, "-", ":", 1))
+	if dgst.Validate() != nil {
+		return ""
+	}
+	return dgst
+}

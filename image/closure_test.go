@@ -1,0 +1,87 @@
+package image_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
+	"github.com/ipfs-registry/ipfs-registry/image/imagetest"
+)
+
+// counted counts how often anything is opened.
+type counted struct {
+	image.Source
+	opened atomic.Int64
+}
+
+func (c *counted) Open(ctx context.Context, p image.Path) (image.File, error) {
+	c.opened.Add(1)
+	return c.Source.Open(ctx, p)
+}
+
+// What is attached to hundreds of manifests costs no more for each of them than to
+// one: whoever made the image decides how many there are.
+func TestClosureOfManyThatAreAttached(t *testing.T) {
+	const images = 200
+	s, b := imagetest.NewStore(), imagetest.Blobs{}
+	var children, roots []ocispec.Descriptor
+	for i := range images {
+		img := b.Image("amd64", []byte(fmt.Sprint(i)))
+		attestation := b.Image("unknown", []byte(fmt.Sprint("of ", i)))
+		attestation.Annotations = map[string]string{"vnd.docker.reference.digest": img.Digest.String()}
+		children = append(children, img, attestation)
+		signature := b.Image("", []byte(fmt.Sprint("signed ", i)))
+		roots = append(roots, imagetest.Tagged(signature, "sha256-"+img.Digest.Encoded()+".sig"))
+	}
+	root := b.Layout(s, nil, append(roots, imagetest.Tagged(b.Index(children...), "v1"))...)
+	source := &counted{Source: s}
+	c, err := resolver(source).Closure(t.Context(), at(root), image.Selection{Ref: "v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := 3*images + 1; len(c.Manifests) != want {
+		t.Errorf("%d manifests, want %d", len(c.Manifests), want)
+	}
+	if n := source.opened.Load(); n > 5*3*images {
+		t.Errorf("%d files were opened for %d manifests", n, 3*images)
+	}
+}
+
+// An image that was chosen takes along what is attached to it in each way, what is
+// attached to that, and nothing that is attached to others.
+func TestClosureTakesAttachmentsAlong(t *testing.T) {
+	s, b := imagetest.NewStore(), imagetest.Blobs{}
+	mine, other := b.Image("amd64", []byte("mine")), b.Image("arm64", []byte("other"))
+	attest := func(of ocispec.Descriptor, text string) ocispec.Descriptor {
+		desc := b.Image("unknown", []byte(text))
+		desc.Annotations = map[string]string{"vnd.docker.reference.digest": of.Digest.String()}
+		return desc
+	}
+	sign := func(of ocispec.Descriptor, suffix string) ocispec.Descriptor {
+		return imagetest.Tagged(b.Image("", []byte(of.Digest.String()+suffix)), "sha256-"+of.Digest.Encoded()+suffix)
+	}
+	attested, forOther := attest(mine, "attested"), attest(other, "of the other")
+	index := b.Index(mine, other, attested, forOther)
+	referrer := b.Artifact(attested, "application/vnd.example.sbom", []byte("bill"))
+	signed, bare := sign(mine, ".sig"), sign(mine, "")
+	countersigned := sign(signed, ".sig")
+	root := b.Layout(s, nil, imagetest.Tagged(index, "v1"), referrer, signed, bare, countersigned, sign(other, ".sig"))
+	c, err := resolver(s).Closure(t.Context(), at(root), image.Selection{Ref: "v1", Platforms: []ocispec.Platform{{OS: "linux", Architecture: "amd64"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]ocispec.Descriptor{"image": mine, "index": index, "attestation": attested, "its referrer": referrer,
+		"signature": signed, "tag without a suffix": bare, "signature of the signature": countersigned} {
+		if !slices.Contains(c.Manifests, want.Digest) {
+			t.Errorf("it lacks the %s", name)
+		}
+	}
+	if len(c.Manifests) != 7 {
+		t.Errorf("%d manifests, want 7", len(c.Manifests))
+	}
+}
