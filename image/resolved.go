@@ -21,6 +21,7 @@ type resolved struct {
 	source   Source
 	verdicts *verdicts
 	table    *table
+	weight   int // of the form's roots; see weigh
 	// embedded are the manifests that came with their descriptors.
 	embedded map[digest.Digest][]byte
 	// reading is held by the one that reads manifests in search of a digest, so
@@ -30,7 +31,7 @@ type resolved struct {
 }
 
 func newResolved(p Path, f form, source Source, v *verdicts) *resolved {
-	im := &resolved{path: p, form: f, source: source, verdicts: v, table: newTable(), reading: make(chan struct{}, 1)}
+	im := &resolved{path: p, form: f, source: source, verdicts: v, table: newTable(), weight: weigh(f.roots()), reading: make(chan struct{}, 1)}
 	for _, desc := range f.roots() {
 		im.table.add(f, desc, 0)
 	}

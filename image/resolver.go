@@ -5,16 +5,11 @@ import (
 	"context"
 	"log/slog"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-// keptImages is how many resolved images are kept. With MaxDescriptors it
-// bounds the memory of the tables, about 200 bytes a descriptor.
-const keptImages = 128
 
 // Resolver answers questions about the images that a Source has. Its methods
 // may be called side by side. All their errors that are not the context's or
@@ -22,7 +17,7 @@ const keptImages = 128
 type Resolver struct {
 	source    Source
 	verdicts  *verdicts
-	images    *lru.Cache[Path, *resolved]
+	images    *recent
 	resolving shared[Path, *resolved]
 }
 
@@ -38,11 +33,7 @@ func NewResolver(source Source, store datastore.Datastore, o ResolverOptions) *R
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	images, err := lru.New[Path, *resolved](keptImages)
-	if err != nil {
-		panic(err) // the size is a positive constant
-	}
-	return &Resolver{source: source, verdicts: newVerdicts(store, o.Log), images: images}
+	return &Resolver{source: source, verdicts: newVerdicts(store, o.Log), images: newRecent()}
 }
 
 // Manifest returns the manifest or index that ref names, verified: a digest, a
@@ -98,7 +89,7 @@ func (r *Resolver) Tags(ctx context.Context, p Path) ([]string, error) {
 // Knows reports whether what has been read of the image so far names the digest.
 // It reads nothing.
 func (r *Resolver) Knows(p Path, dgst digest.Digest) bool {
-	im, ok := r.images.Get(p)
+	im, ok := r.images.get(p)
 	if !ok {
 		return false
 	}
@@ -109,7 +100,7 @@ func (r *Resolver) Knows(p Path, dgst digest.Digest) bool {
 // resolve opens the root of an image once, however many ask, and as long as one
 // of them waits for it.
 func (r *Resolver) resolve(ctx context.Context, p Path) (*resolved, error) {
-	if im, ok := r.images.Get(p); ok {
+	if im, ok := r.images.get(p); ok {
 		return im, nil
 	}
 	return r.resolving.do(ctx, p, func(ctx context.Context) (*resolved, error) {
@@ -121,7 +112,7 @@ func (r *Resolver) resolve(ctx context.Context, p Path) (*resolved, error) {
 		}
 		im := newResolved(p, form, r.source, r.verdicts)
 		im.embedded = embedded(form.roots())
-		r.images.Add(p, im)
+		r.images.add(p, im)
 		return im, nil
 	})
 }
