@@ -67,8 +67,13 @@ func (s *summary) below() []ocispec.Descriptor {
 	return slices.Concat(all, s.Layers, s.Blobs)
 }
 
-// keptSummaries bounds the memory of a Guard to some megabytes.
-const keptSummaries = 4096
+const (
+	// keptSummaries and maxSummarized, in bytes of the manifest, bound the memory
+	// that a Guard takes for summaries to 64 MiB. A larger manifest, of a hundred
+	// layers and more, is read anew.
+	keptSummaries = 4096
+	maxSummarized = 16 << 10
+)
 
 // Guard returns images with the Keeper's policy in front of them.
 func (k *Keeper) Guard(images Images) *Guard {
@@ -130,7 +135,7 @@ func (g *Guard) summarize(c *image.Content) (*summary, error) {
 		return s, nil
 	}
 	s, err := summarize(c)
-	if err == nil {
+	if err == nil && len(c.Document) <= maxSummarized {
 		g.known.Add(c.Descriptor.Digest, s)
 	}
 	return s, err
