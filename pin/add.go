@@ -175,12 +175,27 @@ func (k *Keeper) admit(ctx context.Context, i *Image, c *image.Closure) error {
 	if most := k.options.MaxImageSize; most > 0 && c.Size > most {
 		return tooLarge(i.Path(), c.Size, most)
 	}
+	if err := k.fits(ctx, i, c); err != nil {
+		return err
+	}
 	if k.signed != nil {
 		if err := k.signed.AdmitAll(ctx, i.Path(), c.Manifests); err != nil {
 			return err
 		}
 	}
 	return k.options.Policy.admitKeeping(ctx, i, c)
+}
+
+// fits refuses what the disk could not hold if it were empty. Such an image may
+// be one block that repeats itself, of which all could be read and not in any time.
+func (k *Keeper) fits(ctx context.Context, i *Image, c *image.Closure) error {
+	u, err := k.blocks.Usage(ctx)
+	if err != nil || u.Total == 0 || uint64(c.Size) <= u.Total {
+		return err
+	}
+	return &image.Error{Op: "find room for " + i.Path().String(),
+		Err:  fmt.Errorf("it has %d bytes, and the disk of the repository has %d in all", c.Size, u.Total),
+		Hint: "give the repository a larger disk"}
 }
 
 func tooLarge(p image.Path, size, most int64) error {
@@ -310,6 +325,9 @@ func (f *fetching) tell(now bool) {
 // failed notes why an image is incomplete, or forgets it if it never can be
 // anything else.
 func (k *Keeper) failed(ctx context.Context, i, had *Image, err error) error {
+	if context.Cause(ctx) == errTurn {
+		err = errTurn
+	}
 	ctx = context.WithoutCancel(ctx)
 	switch {
 	case had != nil && had.State == Kept:

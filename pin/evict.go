@@ -40,38 +40,40 @@ func (k *Keeper) keepPulled(ctx context.Context) time.Duration {
 }
 
 func (k *Keeper) keepPull(ctx context.Context, p *pull) error {
-	i, err := k.ledger.Get(ctx, p.path)
-	if err != nil {
+	ctx, cancel := context.WithTimeoutCause(ctx, maxTurn, errTurn)
+	defer cancel()
+	i, err := k.touch(ctx, p)
+	// The rest of an image that was asked for by name was not asked for.
+	if err != nil || !k.options.OnPull || i != nil && (i.Explicit || i.covers(p.manifests)) {
 		return err
 	}
-	covered := i != nil && (i.State == Incomplete || !slices.ContainsFunc(p.manifests, func(d digest.Digest) bool { return !slices.Contains(i.Has, d) }))
-	if covered {
-		return k.touch(ctx, p)
-	}
-	if !k.options.OnPull {
-		return nil
-	}
-	r := Request{Path: p.path, Manifests: p.manifests, Pulled: true}
-	if i != nil && i.Explicit {
-		return k.touch(ctx, p) // the rest of it was not asked for
-	}
-	_, err = k.Add(ctx, r, nil)
+	_, err = k.Add(ctx, Request{Path: p.path, Manifests: p.manifests, Pulled: true}, nil)
 	return err
 }
 
-// touch notes when an image was pulled.
-func (k *Keeper) touch(ctx context.Context, p *pull) error {
+// covers reports whether manifests are kept, or will be when i is complete.
+func (i *Image) covers(dgsts []digest.Digest) bool {
+	has := i.Has
+	if i.State == Incomplete {
+		has = i.Manifests
+	}
+	return i.State == Incomplete && len(has) == 0 ||
+		!slices.ContainsFunc(dgsts, func(d digest.Digest) bool { return !slices.Contains(has, d) })
+}
+
+// touch notes when an image was pulled, and returns it, or nil if it is not kept.
+func (k *Keeper) touch(ctx context.Context, p *pull) (*Image, error) {
 	end, err := k.claim(ctx, idOf(p.path), false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer end()
 	i, err := k.ledger.Get(ctx, p.path)
 	if err != nil || i == nil {
-		return err
+		return nil, err
 	}
 	i.Pulled = p.last.UTC()
-	return k.ledger.Update(ctx, i)
+	return i, k.ledger.Update(ctx, i)
 }
 
 // expire lets go of the images that were pulled too long ago, and of those that

@@ -79,7 +79,9 @@ type Keeper struct {
 	pulled  map[string]*pull     // likewise
 	readers map[string]int       // likewise: how many read from it just now
 	later   map[string]retry     // likewise
-	wake    chan struct{}        // has room for one
+
+	// What wakes Run. They have room for one.
+	wakeTidy, wakeBring chan struct{}
 
 	proof  proofMetrics
 	signed *Signed // nil means that nothing has to be signed
@@ -93,7 +95,7 @@ func New(images Resolver, blocks Blocks, store Store, o Options) *Keeper {
 	k := &Keeper{
 		images: images, blocks: blocks, ledger: NewLedger(store), options: o,
 		adding: map[string]*addition{}, pulled: map[string]*pull{}, readers: map[string]int{}, later: map[string]retry{},
-		wake: make(chan struct{}, 1),
+		wakeTidy: make(chan struct{}, 1), wakeBring: make(chan struct{}, 1),
 	}
 	if o.Key != "" {
 		k.signed = NewSigned(images, o.Key)

@@ -2,6 +2,7 @@ package pin
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +23,13 @@ const (
 	maxReading = time.Minute
 	// The pauses after the first and after later failures of an image.
 	firstPause, maxPause = 10 * time.Second, 10 * time.Minute
+	// maxTurn is how long one image that nobody waits for may keep the next
+	// waiting. What of it has come stays, and its next turn goes on from there.
+	maxTurn = 10 * time.Minute
 )
+
+// errTurn is why an image that may have had everything to come was let be.
+var errTurn = fmt.Errorf("it took longer than %s, and others have their turn now", maxTurn)
 
 // retry is when an image that is incomplete is tried again.
 type retry struct {
@@ -38,40 +45,56 @@ type pull struct {
 }
 
 // Run does what nobody waits for, until ctx ends: it goes on with what is
-// incomplete, keeps what was pulled, lets go of what has had its time, and makes
-// room on the disk. It does one thing at a time.
+// incomplete and keeps what was pulled, one image at a time, and meanwhile lets go
+// of what has had its time, and makes room on the disk.
 func (k *Keeper) Run(ctx context.Context) {
 	k.warn(ctx, "repair the pins of the images that are kept", k.reconcile(ctx))
-	var scrubbing sync.WaitGroup
-	defer scrubbing.Wait()
-	scrubbing.Go(func() { k.scrub(ctx) })
+	var others sync.WaitGroup
+	defer others.Wait()
+	others.Go(func() { k.scrub(ctx) })
+	others.Go(func() { every(ctx, k.wakeTidy, k.tidy) })
+	every(ctx, k.wakeBring, k.bring)
+}
+
+// every does something until ctx ends: at once, when the pause is over that it
+// returned, and when it is woken.
+func every(ctx context.Context, woken <-chan struct{}, do func(context.Context) (pause time.Duration)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-k.wake:
+		case <-woken:
 		case <-timer.C:
 		}
-		timer.Reset(k.round(ctx))
+		timer.Reset(do(ctx))
 	}
 }
 
-// Wake makes Run look at once, as when the disk is full.
-func (k *Keeper) Wake() {
+// Wake makes Run look for room at once, as when the disk is full.
+func (k *Keeper) Wake() { wake(k.wakeTidy) }
+
+func wake(c chan struct{}) {
 	select {
-	case k.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// round does all there is to do and returns when to look again.
-func (k *Keeper) round(ctx context.Context) time.Duration {
+// tidy makes room, and returns when to look again.
+func (k *Keeper) tidy(ctx context.Context) time.Duration {
 	k.warn(ctx, "make room on the disk", k.makeRoom(ctx))
+	k.warn(ctx, "let go of images", k.expire(ctx))
+	return lookEvery
+}
+
+// bring makes images complete, and returns when to look again. What it brought may
+// be too much.
+func (k *Keeper) bring(ctx context.Context) time.Duration {
 	next := k.keepPulled(ctx)
 	k.warn(ctx, "go on with what is incomplete", k.resume(ctx))
-	k.warn(ctx, "let go of images", k.expire(ctx))
+	k.Wake()
 	return next
 }
 
@@ -140,19 +163,29 @@ func (k *Keeper) resume(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		id := i.id()
-		if i.State == Kept || ctx.Err() != nil || !k.due(id) {
+		if i.State == Kept || ctx.Err() != nil || !k.due(i.id()) {
 			continue
 		}
-		_, err = k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
-		k.tried(id, err)
-		if err != nil && ctx.Err() == nil {
-			k.options.Log.Info("an image stays incomplete for now", "image", i.Name, "error", err)
-		} else if err == nil {
-			k.options.Log.Info("an image is kept whole now", "image", i.Name)
-		}
+		k.goOn(ctx, i)
 	}
 	return nil
+}
+
+func (k *Keeper) goOn(ctx context.Context, i *Image) {
+	turn, cancel := context.WithTimeoutCause(ctx, maxTurn, errTurn)
+	defer cancel()
+	_, err := k.Add(turn, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		k.tried(i.id(), nil)
+		k.options.Log.Info("an image is kept whole now", "image", i.Name)
+	case context.Cause(turn) == errTurn:
+		k.tried(i.id(), nil) // it did not fail
+	default:
+		k.tried(i.id(), err)
+		k.options.Log.Info("an image stays incomplete for now", "image", i.Name, "error", err)
+	}
 }
 
 // due reports whether it is time to try an image again, and nobody does.
@@ -203,7 +236,7 @@ func (k *Keeper) noteManifest(p image.Path, dgst digest.Digest) {
 			return
 		}
 		k.pulled[id] = &pull{path: p}
-		defer k.Wake()
+		defer wake(k.wakeBring)
 	}
 	noted := k.pulled[id]
 	if !slices.Contains(noted.manifests, dgst) {

@@ -304,10 +304,15 @@ func TestCollectionSparesRequests(t *testing.T) {
 // A pull onto a full disk fails and says so; the daemon goes on, makes room and
 // serves what fits.
 func TestPullOntoFullDisk(t *testing.T) {
+	const ballast = 64 // MiB: if the disk had nothing else, the image would fit
 	images := testImages(t)
 	a := serve(t, tempDir(t))
 	large, small := push(t, a.repo, images.real.spec()), push(t, a.repo, images.scratch.spec())
-	b := serve(t, filepath.Join(smallDisk(t, 96), "repo"), "--peer", a.address(t))
+	disk := smallDisk(t, 96+ballast)
+	if err := os.WriteFile(filepath.Join(disk, "ballast"), make([]byte, ballast<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := serve(t, filepath.Join(disk, "repo"), "--peer", a.address(t))
 	layer := images.real.manifest(t).Layers[0]
 	for range 2 {
 		res, err := http.Get(b.url("%s/blobs/%s", large, layer.Digest))
