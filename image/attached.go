@@ -53,13 +53,13 @@ type attachments struct {
 func newAttachments(im *resolved) *attachments {
 	a := &attachments{im, map[digest.Digest][]string{}, map[digest.Digest][]digest.Digest{}}
 	for _, desc := range im.form.roots() {
-		if subject := taggedSubject(tagOf(desc)); subject != "" {
+		if subject := AttachedTo(tagOf(desc)); subject != "" {
 			a.add(subject, desc.Digest)
 		}
 	}
 	if f, ok := im.form.(tagger); ok {
 		for _, tag := range f.tags() {
-			if subject := taggedSubject(tag); subject != "" {
+			if subject := AttachedTo(tag); subject != "" {
 				a.tags[subject] = append(a.tags[subject], tag)
 			}
 		}
@@ -96,12 +96,18 @@ func (a *attachments) of(ctx context.Context, subject digest.Digest) []digest.Di
 	return found
 }
 
-// taggedSubject is what content is attached to that has a tag such as
-// sha256-<digest>.sig, or "".
-func taggedSubject(tag string) digest.Digest {
+// AttachmentTag is a tag that attaches content to the manifest subject, as cosign
+// makes it: sha256-<hex>.sig for a signature, and likewise .att and .sbom.
+func AttachmentTag(subject digest.Digest, suffix string) string {
+	return strings.Replace(subject.String(), ":", "-", 1) + suffix
+}
+
+// AttachedTo is the manifest that a tag attaches content to, whatever its suffix, or
+// "" for a tag that attaches nothing.
+func AttachedTo(tag string) digest.Digest {
 	name, _, _ := strings.Cut(tag, ".")
 	dgst := digest.Digest(strings.Replace(name, "-", ":", 1))
-	if dgst.Validate() != nil {
+	if !IsTag(tag) || dgst.Validate() != nil {
 		return ""
 	}
 	return dgst

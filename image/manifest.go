@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -168,5 +167,5 @@ func tagOf(desc ocispec.Descriptor) string {
 // isAttachment reports whether a descriptor of a layout's index is of something
 // attached to an image, such as a signature, and not of an image.
 func isAttachment(desc ocispec.Descriptor) bool {
-	return desc.ArtifactType != "" || strings.HasPrefix(tagOf(desc), "sha256-")
+	return desc.ArtifactType != "" || AttachedTo(tagOf(desc)) != ""
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 	"github.com/ipfs-registry/ipfs-registry/image/imagetest"
@@ -281,4 +282,24 @@ func FuzzParseMoving(f *testing.F) {
 			t.Fatalf("%q reads as %s, which reads as %s, %v", s, m, again, err)
 		}
 	})
+}
+
+// A tag attaches something only if it begins with a whole digest.
+func TestAttachedTo(t *testing.T) {
+	dgst := digest.FromString("an image")
+	for tag, want := range map[string]digest.Digest{
+		image.AttachmentTag(dgst, ".sig"):      dgst,
+		image.AttachmentTag(dgst, ""):          dgst,
+		image.AttachmentTag(dgst, ".att.json"): dgst,
+		"sha256-release":                       "",
+		"sha256-" + dgst.Encoded()[1:]:         "",
+		dgst.String():                          "",
+		image.AttachmentTag(dgst, "/x"):        "",
+		"v1":                                   "",
+		"":                                     "",
+	} {
+		if got := image.AttachedTo(tag); got != want {
+			t.Errorf("%q is attached to %q, want %q", tag, got, want)
+		}
+	}
 }

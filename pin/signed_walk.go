@@ -29,7 +29,7 @@ func (w *signedWalk) all(ctx context.Context) error {
 		return err
 	}
 	for _, tag := range tags {
-		if strings.HasPrefix(tag, "sha256-") {
+		if image.AttachedTo(tag) != "" {
 			continue
 		}
 		c, err := w.images.Manifest(ctx, w.path, tag)
@@ -91,7 +91,7 @@ func (w *signedWalk) signatures(ctx context.Context, dgst digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	refs := []string{tagPrefix(dgst) + ".sig"}
+	refs := []string{image.AttachmentTag(dgst, ".sig")}
 	for _, desc := range referrers {
 		refs = append(refs, desc.Digest.String())
 	}
@@ -120,8 +120,6 @@ func (w *signedWalk) signatures(ctx context.Context, dgst digest.Digest) error {
 	return nil
 }
 
-func tagPrefix(dgst digest.Digest) string { return strings.Replace(dgst.String(), ":", "-", 1) }
-
 // signature looks for a signature of a manifest. why is nil when there is one
 // by a trusted key.
 func (w *signedWalk) signature(ctx context.Context, dgst digest.Digest) (why, err error) {
@@ -142,7 +140,7 @@ func (w *signedWalk) signature(ctx context.Context, dgst digest.Digest) (why, er
 			return why, err
 		}
 	}
-	s, err := w.document(ctx, tagPrefix(dgst)+".sig")
+	s, err := w.document(ctx, image.AttachmentTag(dgst, ".sig"))
 	if image.ClassOf(err) == image.NotFound {
 		return why, nil
 	}

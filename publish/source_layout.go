@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -204,9 +203,8 @@ func (s *layoutSource) Referrers(_ context.Context, desc ocispec.Descriptor) ([]
 		referrer.Annotations = nil
 		found = append(found, referrer)
 	}
-	prefix := strings.Replace(desc.Digest.String(), ":", "-", 1)
 	for _, entry := range s.index {
-		if isAttachment(entry) && strings.HasPrefix(refName(entry), prefix) {
+		if image.AttachedTo(refName(entry)) == desc.Digest {
 			found = append(found, entry)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -101,12 +100,11 @@ func isUnsupported(err error) bool {
 // attachmentTags are the tags by which cosign attaches signatures, attestations
 // and bills of material to a digest.
 func attachmentTags(dgst digest.Digest) []string {
-	base := strings.Replace(dgst.String(), ":", "-", 1)
-	return []string{base + ".att", base + ".sbom", base + ".sig"}
+	return []string{image.AttachmentTag(dgst, ".att"), image.AttachmentTag(dgst, ".sbom"), image.AttachmentTag(dgst, ".sig")}
 }
 
 // isAttachment reports whether an entry of a layout's index is attached to an
 // image by its tag.
 func isAttachment(desc ocispec.Descriptor) bool {
-	return image.IsTag(refName(desc)) && strings.HasPrefix(refName(desc), "sha256-")
+	return image.AttachedTo(refName(desc)) != ""
 }
