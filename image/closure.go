@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -176,9 +177,13 @@ func (w *walk) manifest(ctx context.Context, desc ocispec.Descriptor) error {
 		return nil
 	}
 	w.closure.Manifests = append(w.closure.Manifests, desc.Digest)
-	w.closure.Size += doc.desc.Size
+	w.grow(doc.desc.Size)
 	return nil
 }
+
+// grow adds a size. Where a form puts content by its digest, more of it may be found
+// than the table has room for, so the sum stops far from where it would wrap.
+func (w *walk) grow(size int64) { w.closure.Size = min(w.closure.Size+size, math.MaxInt64/2) }
 
 func (w *walk) picky() bool { return len(w.selection.Platforms)+len(w.selection.Manifests) > 0 }
 
@@ -202,7 +207,7 @@ func (w *walk) child(ctx context.Context, desc ocispec.Descriptor) error {
 	if p.lost != nil {
 		return w.im.fail(NotFound, desc.Digest, p.lost)
 	}
-	w.closure.Size += desc.Size
+	w.grow(desc.Size)
 	if p.at.made == nil { // else its bytes are in what was read
 		w.closure.Blobs = append(w.closure.Blobs, Blob{p.at.path, desc})
 	}

@@ -52,6 +52,24 @@ func TestClosureOfManyThatAreAttached(t *testing.T) {
 	}
 }
 
+// However many layers of however many bytes an image names, its size is not less
+// than that of one of them.
+func TestSizeOfAHostileClosure(t *testing.T) {
+	const layers, size = 1 << 14, int64(1) << 50 // in sum 2^64
+	s, b := imagetest.NewStore(), imagetest.Blobs{}
+	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: b.Add("a/b", []byte("{}"))}
+	for i := range layers {
+		layer := b.Add("a/b", []byte(fmt.Sprint(i)))
+		layer.Size = size
+		m.Layers = append(m.Layers, layer)
+	}
+	root := b.Layout(s, nil, b.AddJSON(ocispec.MediaTypeImageManifest, m))
+	c, err := resolver(s).Closure(t.Context(), at(root), image.Selection{})
+	if err == nil && c.Size < size {
+		t.Errorf("%d blobs have the size %d", len(c.Blobs), c.Size)
+	}
+}
+
 // An image that was chosen takes along what is attached to it in each way, what is
 // attached to that, and nothing that is attached to others.
 func TestClosureTakesAttachmentsAlong(t *testing.T) {

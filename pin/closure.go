@@ -2,6 +2,7 @@ package pin
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"github.com/ipfs/go-cid"
@@ -99,7 +100,7 @@ func (l *lister) add(p Part) {
 	}
 	if had := &l.parts[i]; p.Digest != "" && had.Digest != p.Digest {
 		had.Digest = "" // a file with several blobs in it
-		had.Size += p.Size
+		had.Size = min(had.Size+p.Size, math.MaxInt64/2)
 	}
 }
 
