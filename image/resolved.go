@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -176,38 +178,62 @@ func (im *resolved) guess(ctx context.Context, dgst digest.Digest) (place, bool,
 	return place{}, false, nil
 }
 
-// longWait is how long it takes, at least, to learn that nobody has something
-// when that is not known at once, as it is of what a disk lacks.
-const longWait = time.Second
+const (
+	// longWait is how long it takes, at least, to learn that nobody has something
+	// when that is not known at once, as it is of what a disk lacks.
+	longWait = time.Second
+	// maxShortWaits is how long those may take together that took less each.
+	maxShortWaits = 30 * time.Second
+)
 
 // readUntil reads unread manifests until enough says so, and returns what came
 // of each. It gives up after so many waits for one that nobody has, of which an
-// image can name thousands. The caller holds reading.
+// image can name thousands: the next question begins with others. The caller holds
+// reading.
 func (im *resolved) readUntil(ctx context.Context, waits int, enough func() bool) (map[digest.Digest]error, bool) {
-	tried := map[digest.Digest]error{}
+	tried, short := map[digest.Digest]error{}, time.Duration(0)
 	for !enough() {
 		dgst, ok := im.table.next(tried)
-		if !ok || waits == 0 {
+		if !ok || waits == 0 || short >= maxShortWaits {
 			return tried, false
 		}
 		p, _ := im.table.get(dgst)
 		begun := time.Now()
 		_, tried[dgst] = im.readDocument(ctx, dgst, p)
-		if ClassOf(tried[dgst]) == Unavailable && time.Since(begun) >= longWait {
+		if ClassOf(tried[dgst]) != Unavailable {
+			continue
+		}
+		im.table.postpone(dgst)
+		if took := time.Since(begun); took >= longWait {
 			waits--
+		} else {
+			short += took
 		}
 	}
 	return tried, true
+}
+
+// worst is why something of what was tried could not be read, nil if all of it was,
+// or is not there: that it is out of reach before all else, as that may pass.
+func worst(tried map[digest.Digest]error) (worst error) {
+	for _, dgst := range slices.Sorted(maps.Keys(tried)) {
+		switch err := tried[dgst]; {
+		case err == nil || ClassOf(err) == NotFound:
+		case ClassOf(err) == Unavailable:
+			return err
+		case worst == nil || ClassOf(err) == 0:
+			worst = err
+		}
+	}
+	return worst
 }
 
 // missing is the error for a digest that no manifest read so far names. A
 // manifest that could not be had might have named it, and then the digest is
 // not absent but out of reach.
 func (im *resolved) missing(dgst digest.Digest, tried map[digest.Digest]error) error {
-	for _, err := range tried {
-		if err != nil && ClassOf(err) != NotFound {
-			return err
-		}
+	if err := worst(tried); err != nil {
+		return err
 	}
 	if why := im.table.limits(); why != nil {
 		return im.fail(NotImage, dgst, why)
@@ -262,10 +288,5 @@ func (im *resolved) readAll(ctx context.Context) error {
 		return ctx.Err()
 	}
 	tried, _ := im.readUntil(ctx, 1, func() bool { return false })
-	for _, err := range tried {
-		if err != nil && ClassOf(err) != NotFound {
-			return err
-		}
-	}
-	return nil
+	return worst(tried)
 }

@@ -180,13 +180,16 @@ func TestReferrersWithLargeAnnotations(t *testing.T) {
 	}
 }
 
-// slow is a Source that takes a minute to say that nobody has something.
-type slow struct{ image.Source }
+// slow is a Source that takes a while to say that nobody has something.
+type slow struct {
+	image.Source
+	wait time.Duration
+}
 
 func (s slow) Open(ctx ctx, p image.Path) (image.File, error) {
 	f, err := s.Source.Open(ctx, p)
 	if image.ClassOf(err) == image.Unavailable {
-		<-time.After(time.Minute) // by the clock of the bubble, which nobody waits for
+		pass(s.wait)
 	}
 	return f, err
 }
@@ -216,10 +219,66 @@ func withoutSome(s *imagetest.Store, absent int) (image.Path, digest.Digest) {
 
 func mustCID(url string) cid.Cid { return cid.MustParse(strings.TrimPrefix(url, "ipfs://")) }
 
+// What is here of an image is found by asking again, though each question gives up
+// at others that nobody has.
+func TestWhatIsHereBehindWhatNobodyHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := imagetest.NewStore()
+		p, dgst := withoutSome(s, 3)
+		r := resolver(slow{s, 10 * time.Second})
+		var err error
+		for range 3 {
+			var c *image.Content
+			if c, err = r.Blob(t.Context(), p, dgst); err == nil {
+				c.Close()
+				return
+			}
+		}
+		t.Errorf("a blob that is here: %v", err)
+	})
+}
+
+// Thousands of short waits are a long one.
+func TestManyShortWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := imagetest.NewStore()
+		p, _ := withoutSome(s, 200)
+		began := time.Now()
+		_, err := resolver(slow{s, 900 * time.Millisecond}).Blob(t.Context(), p, digest.FromString("of none"))
+		if took := time.Since(began); image.ClassOf(err) != image.Unavailable || took > time.Minute {
+			t.Errorf("%v after %s", err, took)
+		}
+	})
+}
+
+// What is out of reach is said to be so, whatever else is wrong: who asked will try
+// again.
+func TestOutOfReachBeforeAllElse(t *testing.T) {
+	s, b := imagetest.NewStore(), imagetest.Blobs{}
+	var children []ocispec.Descriptor
+	for i := range 10 {
+		children = append(children, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest,
+			Digest: digest.FromString(fmt.Sprint("too large ", i)), Size: image.MaxManifest + 1})
+	}
+	children[7].Size = 12 // and nobody has it
+	root := s.AddFile(b[b.Index(children...).Digest])
+	for range 10 {
+		r := resolver(s)
+		_, err := r.Blob(t.Context(), at(root), digest.FromString("named by one of them"))
+		if image.ClassOf(err) != image.Unavailable {
+			t.Errorf("a blob: %v", err)
+		}
+		_, err = r.Referrers(t.Context(), at(root), digest.FromString("a subject"))
+		if image.ClassOf(err) != image.Unavailable {
+			t.Errorf("referrers: %v", err)
+		}
+	}
+}
+
 // One question does not wait for all the manifests that nobody has, one after
 // the other; what it learns at once it goes on from.
 func TestManifestsThatNobodyHas(t *testing.T) {
-	slowly := func(s image.Source) image.Source { return slow{s} }
+	slowly := func(s image.Source) image.Source { return slow{s, time.Minute} }
 	atOnce := func(s image.Source) image.Source { return s }
 	synctest.Test(t, func(t *testing.T) {
 		referrers := func(r *image.Resolver, p image.Path, dgst digest.Digest) error {

@@ -102,6 +102,15 @@ func (t *table) next(tried map[digest.Digest]error) (digest.Digest, bool) {
 	return "", false
 }
 
+// postpone has an unread manifest looked into after all others, the next time too.
+func (t *table) postpone(dgst digest.Digest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := slices.Index(t.unread, dgst); i >= 0 {
+		t.unread = append(slices.Delete(t.unread, i, i+1), dgst)
+	}
+}
+
 // limits says which bound kept a part of the image out, nil if none did.
 func (t *table) limits() error {
 	t.mu.Lock()
