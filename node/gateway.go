@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
@@ -54,6 +55,8 @@ func newGateway(raw string, o Options) (*supplier, error) {
 		return nil, errors.New("it is no URL")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return nil, errors.New("it is no http:// or https:// URL of a host")
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > unicode.MaxASCII }):
+		return nil, errors.New("its host is not ASCII: write it as DNS does, with xn--")
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, errors.New("it has a query or a fragment")
 	}

@@ -568,6 +568,25 @@ func TestGatewayToken(t *testing.T) {
 	}
 }
 
+// A gateway's URL that could not mean what it says is refused, and why.
+func TestGatewayURLs(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://gateway.example/ipfs/":      "",
+		"http://[::1]:8080":                  "",
+		"http://xn--bcher-kva.example":       "",
+		"https://bücher.example":             "write it as DNS does",
+		"gateway.example":                    "it is no http:// or https:// URL",
+		"ftp://gateway.example":              "it is no http:// or https:// URL",
+		"https://gateway.example?token=1234": "a query",
+		"https://gateway.example/%zz":        "it is no URL",
+	} {
+		_, err := newGateway(raw, Options{})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}
+
 // drain reads a file to its end or to its error.
 func drain(r io.Reader) error {
 	_, err := io.Copy(io.Discard, onlyReader{r})
