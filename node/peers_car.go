@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -109,7 +110,7 @@ func parseSpan(r *http.Request) (span, error) {
 		return span{}, err
 	}
 	last, err := strconv.ParseInt(to, 10, 64)
-	if err != nil || sp.from < 0 || last < sp.from || last-sp.from >= maxServedSpan || len(sp.names) > maxPathNames {
+	if err != nil || last == math.MaxInt64 || sp.from < 0 || last < sp.from || last-sp.from >= maxServedSpan || len(sp.names) > maxPathNames {
 		return span{}, errLongWay
 	}
 	sp.to = last + 1

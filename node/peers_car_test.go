@@ -253,6 +253,7 @@ func TestTheLongWayIsBounded(t *testing.T) {
 func FuzzParseSpan(f *testing.F) {
 	f.Add("/ipfs/bafkqaaa/a/b", "format=car&dag-scope=entity&entity-bytes=0:99&car-order=dfs&car-dups=n")
 	f.Add("/ipfs/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", "format=car&dag-scope=entity&entity-bytes=9:1&car-order=dfs&car-dups=n")
+	f.Add("/ipfs/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", "format=car&dag-scope=entity&entity-bytes=9223372036854775800:9223372036854775807&car-order=dfs&car-dups=n")
 	f.Fuzz(func(t *testing.T, path, query string) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.URL.Path, r.URL.RawQuery = path, query
