@@ -70,10 +70,10 @@ func (w *watch) probe() {
 	if w.source.prober == nil {
 		return
 	}
-	due := false
+	due, asked := false, time.Now()
 	w.job.trail.note(w.source, func(n *note) {
 		if due = time.Since(n.silence.asked) > doubt; due {
-			n.silence.asked = time.Now()
+			n.silence.asked = asked
 		}
 	})
 	if !due {
@@ -84,7 +84,9 @@ func (w *watch) probe() {
 	defer cancel()
 	answered := w.source.answers(ctx)
 	w.job.trail.note(w.source, func(n *note) {
-		n.silence = n.silence.ended(answered, w.job.ctx.Err() != nil)
+		if answered || !n.silence.asked.After(asked) { // else it is asked anew, and that will tell
+			n.silence = n.silence.ended(answered, w.job.ctx.Err() != nil)
+		}
 	})
 }
 

@@ -1,8 +1,14 @@
 package node
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	ipld "github.com/ipfs/go-ipld-format"
 )
 
 // What a gateway said holds while it is asked again, and not for longer than it may
@@ -51,4 +57,48 @@ func TestAskingASilentGatewayEnds(t *testing.T) {
 			t.Errorf("%s: answers %v, known %v; want %v, %v", name, answers, known, c.answers, c.known)
 		}
 	}
+}
+
+// Askings of one gateway overlap, as they are begun anew before they end: the one
+// that is given up does not lose what the next finds out.
+func TestOverlappingAskings(t *testing.T) {
+	asked, release := atomic.Int64{}, make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			<-r.Context().Done()
+			return
+		}
+		<-release
+	}))
+	defer server.Close()
+	s := newSupply(func(context.Context) ipld.NodeGetter { return silent{} }, patience)
+	gateway := &supplier{name: "gateway", base: server.URL, client: server.Client(), prober: server.Client()}
+	trail := s.follow(absent("an image"))
+	defer trail.leave()
+	probe := func() (j *job, ended chan struct{}) {
+		s.mu.Lock()
+		j = s.newJob(trail, batch{span: span{root: trail.dag, to: 1}})
+		s.mu.Unlock()
+		before := asked.Load()
+		ended = make(chan struct{})
+		go func() {
+			defer close(ended)
+			(&watch{source: gateway, job: j}).probe()
+		}()
+		eventually(t, "the gateway is asked", func() bool { return asked.Load() > before })
+		return j, ended
+	}
+	first, firstEnded := probe()
+	trail.note(gateway, func(n *note) { n.silence.asked = n.silence.asked.Add(-2 * doubt) }) // so much time passes
+	second, secondEnded := probe()
+	defer second.fail(errDropped)
+	first.fail(errDropped) // nobody waits for it any more
+	<-firstEnded
+	close(release)
+	<-secondEnded
+	trail.note(gateway, func(n *note) {
+		if answers, known := n.silence.answers(); !answers || !known {
+			t.Errorf("it has answered: answers %v, known %v", answers, known)
+		}
+	})
 }
