@@ -44,13 +44,14 @@ func (j *job) stream(s *supplier, single bool) error {
 	} else {
 		err = j.car(w, sp)
 	}
+	said := err
 	if err = w.end(err); !bans(err) && (j.ctx.Err() != nil || j.isGuess()) {
 		err = nil // it was us who ended it, or asked for what may not be there
 		switch {
 		case w.inVain():
 			j.trail.failed(s, errInVain)
 		case w.bytes == 0:
-			j.trail.ended(s, time.Since(w.begun))
+			j.trail.ended(s, time.Since(w.begun), said)
 		}
 	}
 	s.closed(w.useful(), time.Since(w.first), err)

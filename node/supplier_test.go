@@ -1,11 +1,18 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	ipld "github.com/ipfs/go-ipld-format"
 )
 
 // A source whose streams all break off at once, as when its link is cut, has
@@ -154,5 +161,69 @@ func TestABusySourceIsNotLeftAlone(t *testing.T) {
 				t.Errorf("the source %d was chosen; want %d", got, c.want)
 			}
 		})
+	}
+}
+
+// Whoever said that it does not have what was only guessed is known not to, and is
+// not asked for the next guess in place of the one that has the DAG.
+func TestWhoLacksAGuessIsNotAskedAgain(t *testing.T) {
+	asked := atomic.Int64{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		http.NotFound(w, r)
+	}))
+	defer server.Close()
+	s := newSupply(func(context.Context) ipld.NodeGetter { return silent{} }, patience)
+	known := &supplier{name: "known", peer: "known", streams: maxAlone, base: server.URL, client: server.Client()}
+	other := &supplier{name: "other", peer: "other", base: server.URL, client: server.Client()}
+	s.sources = func() []*supplier { return []*supplier{known, other} }
+	root := absent("a large file")
+	trail := s.follow(root)
+	defer trail.leave()
+	trail.brought(known, 1)
+	s.mu.Lock()
+	first := s.newJob(trail, batch{span: span{root: root, to: 1}})
+	awaited := first.add(wanted{cid: root})
+	s.mu.Unlock()
+	defer first.fail(errDropped)
+	for i, want := range []*supplier{other, known, known} {
+		s.mu.Lock()
+		j := s.newJob(trail, batch{span: span{root: root, from: int64(i+2) << 20, to: int64(i+3) << 20}})
+		j.await(awaited, place{})
+		j.guess = true // as join does
+		s.mu.Unlock()
+		chosen := trail.best(nil)
+		if chosen != want {
+			t.Errorf("for the guess %d %s was chosen", i, chosen.name)
+		}
+		if err := j.stream(chosen, false); err != nil {
+			t.Errorf("the guess %d: %v", i, err)
+		}
+		j.fail(errDropped)
+	}
+	if asked.Load() != 3 {
+		t.Errorf("%d requests", asked.Load())
+	}
+}
+
+// What is known of a source that was not asked to the end.
+func TestWhatIsKnownOfWhoWasNotAskedToTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		took   time.Duration
+		said   error
+		err    error
+		failed bool
+	}{
+		"nothing":                        {hedgeAfter / 2, context.Canceled, nil, false},
+		"that it takes its time":         {2 * hedgeAfter, context.Canceled, errSilent, true},
+		"that it does not have it":       {hedgeAfter / 2, fmt.Errorf("get: %w", errAbsent), errAbsent, false},
+		"that it does not have it, late": {2 * hedgeAfter, fmt.Errorf("get: %w", errAbsent), errAbsent, false},
+	} {
+		trail, s := &trail{notes: map[*supplier]note{}}, &supplier{}
+		trail.asked(s)
+		trail.ended(s, c.took, c.said)
+		if n := trail.notes[s]; !errors.Is(n.err, c.err) || n.failed.IsZero() == c.failed {
+			t.Errorf("%s: %+v", name, n)
+		}
 	}
 }

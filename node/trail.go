@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -128,9 +129,13 @@ func (t *trail) failed(s *supplier, err error) {
 
 // ended notes that a source was not asked to the end, whose answer was not needed
 // any more: if it had not begun, nothing is known, or that it took its time.
-func (t *trail) ended(s *supplier, took time.Duration) {
+func (t *trail) ended(s *supplier, took time.Duration, said error) {
 	t.note(s, func(n *note) {
 		if n.blocks > 0 || n.err != nil || s.prober != nil {
+			return
+		}
+		if errors.Is(said, errAbsent) {
+			n.err = errAbsent // it has answered
 			return
 		}
 		if n.asked = (time.Time{}); took > hedgeAfter {
