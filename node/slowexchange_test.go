@@ -56,7 +56,9 @@ func TestSlowDiskIsNoFaultOfTheExchange(t *testing.T) {
 		return nil
 	}
 	store := kuboOf(t, n).repo.barrier
+	store.gate.Lock() // Kubo reads blocks already
 	store.Blockstore = &slowBlocks{Blockstore: store.Blockstore, slow: 2*slowAfter + time.Second, came: func() { found.Store(true) }}
+	store.gate.Unlock()
 	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("read %d bytes, %v", len(got), err)
 	}
