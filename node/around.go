@@ -42,6 +42,7 @@ const (
 type haunts struct {
 	max   int64         // that comes around a Range
 	limit time.Duration // how long that may take
+	quick time.Duration // how soon the Range has to have come
 	files *lru.Cache[cid.Cid, *haunt]
 }
 
@@ -57,7 +58,7 @@ func newHaunts() *haunts {
 	if err != nil {
 		panic(err) // the size is a positive constant
 	}
-	return &haunts{max: maxAround, limit: aroundLimit, files: files}
+	return &haunts{max: maxAround, limit: aroundLimit, quick: quick, files: files}
 }
 
 // hit notes that a block is read, which may have come around another.

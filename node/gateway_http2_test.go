@@ -37,6 +37,7 @@ func TestGatewayHTTP2(t *testing.T) {
 	n := behind(t, patience, s.URL)
 	trusted := x509.NewCertPool()
 	trusted.AddCert(s.Certificate())
+	n.supply.sources()[0].prober = nil // which has connections of its own
 	n.supply.sources()[0].client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: trusted}
 	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
 		t.Fatalf("read %d bytes, %v", len(got), err)

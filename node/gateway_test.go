@@ -78,6 +78,10 @@ func TestGatewayIsEnough(t *testing.T) {
 	}
 }
 
+// isProbe reports whether a gateway is asked for what it surely has, as it is when
+// it seems to be silent.
+func isProbe(r *http.Request) bool { return strings.HasPrefix(emptyBlock, r.URL.Path) }
+
 // A path costs one request, and its blocks are kept.
 func TestGatewayPath(t *testing.T) {
 	seed := startNode(t, loopback(t.TempDir()))
@@ -86,7 +90,9 @@ func TestGatewayPath(t *testing.T) {
 	var requests atomic.Int32
 	served := honest(t, &store{Blockstore: kuboOf(t, seed).node.Blockstore})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests.Add(1)
+		if !isProbe(r) {
+			requests.Add(1)
+		}
 		served.ServeHTTP(w, r)
 	}))
 	n := behind(t, patience, server.URL+"/ipfs/")
@@ -332,9 +338,21 @@ func TestTrickleIsLeftInTime(t *testing.T) {
 			}
 		}
 	})
-	n := behind(t, slowAfter-500*time.Millisecond, serveGateway(t, trickle(good)), serveGateway(t, good))
+	n := behind(t, 2*slowAfter, serveGateway(t, trickle(good)), serveGateway(t, good))
 	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+}
+
+// However short the time is that a reader waits, another source is asked within it.
+func TestAnotherSourceIsAskedWhileAReaderWaits(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{
+		time.Minute: slowAfter, 3 * slowAfter: slowAfter, slowAfter: slowAfter / 3, time.Second: time.Second / 3,
+	} {
+		r := &race{job: &job{supply: newSupply(nil, timeout)}}
+		if got := r.patience(slowAfter); got != want {
+			t.Errorf("of %s a source has %s, want %s", timeout, got, want)
+		}
 	}
 }
 

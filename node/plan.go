@@ -40,7 +40,7 @@ func (f *file) plan(waited time.Duration) {
 // inTime reports whether a block that came after a time came so soon that many
 // side by side come before a reader gives up.
 func (f *file) inTime(waited time.Duration) bool {
-	return waited < min(quick, f.content.fetchTimeout/maxStreams)
+	return waited < min(f.content.haunts.quick, f.content.fetchTimeout/maxStreams)
 }
 
 // joined is parts with more after them; what lies together and is no larger

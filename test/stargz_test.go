@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,9 +35,7 @@ func TestStargz(t *testing.T) {
 			namespace := namespaceOf(t)
 			before := bytesServed(t, d)
 			must(t, tc.pull(namespace))
-			if n := c.lazyMounts(namespace); n != 3 {
-				t.Errorf("%d layers were mounted by FUSE; want 3", n)
-			}
+			c.mountsLazily(t, namespace, 3)
 			expectGreeting(t, must(t, nerdctl(namespace, "--snapshotter=stargz", "run", "--rm", "--net=host", "--pull=never", tc.image)))
 			if served := bytesServed(t, d) - before; tc.name == "registry" && (served == 0 || served > 60<<20) {
 				t.Errorf("%d bytes were served to start a container; want a part of the image's 130 MB", served)
@@ -65,6 +64,17 @@ func (c *containerd) useRPC(t testing.TB, d *daemon) {
 	if err := os.WriteFile(filepath.Join(c.ipfsRepo, "api"), api, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// mountsLazily waits until so many layers of a namespace are mounted by FUSE.
+func (c *containerd) mountsLazily(t testing.TB, namespace string, want int) {
+	t.Helper()
+	eventually(t, startLimit, "layers are mounted by FUSE", func() error {
+		if n := c.lazyMounts(namespace); n != want {
+			return fmt.Errorf("%d are; want %d", n, want)
+		}
+		return nil
+	})
 }
 
 // lazyMounts is how many layers stargz-snapshotter has mounted for a namespace.
