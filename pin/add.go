@@ -53,7 +53,7 @@ func (k *Keeper) Add(ctx context.Context, r Request, told func(Progress)) (*Imag
 		return nil, err
 	}
 	defer end()
-	ctx, cancel := k.cancellable(ctx, id)
+	ctx, cancel := k.cancellable(ctx, id, !r.Pulled)
 	defer cancel()
 	had, err := k.ledger.Get(ctx, r.Path)
 	if err != nil {
@@ -150,6 +150,9 @@ func (k *Keeper) complete(ctx context.Context, i *Image, told func(Progress)) er
 	if err := k.admit(ctx, i, c); err != nil {
 		return err
 	}
+	if err := k.fits(ctx, i, c); err != nil {
+		return err
+	}
 	i.Form, i.Whole, i.Size, i.Has = c.Form, whole(parts), c.Size, c.Manifests
 	if err := k.fetch(ctx, i, c, parts, told); err != nil {
 		return err
@@ -174,9 +177,6 @@ func (k *Keeper) admit(ctx context.Context, i *Image, c *image.Closure) error {
 	}
 	if most := k.options.MaxImageSize; most > 0 && c.Size > most {
 		return tooLarge(i.Path(), c.Size, most)
-	}
-	if err := k.fits(ctx, i, c); err != nil {
-		return err
 	}
 	if k.signed != nil {
 		if err := k.signed.AdmitAll(ctx, i.Path(), c.Manifests); err != nil {
@@ -325,9 +325,6 @@ func (f *fetching) tell(now bool) {
 // failed notes why an image is incomplete, or forgets it if it never can be
 // anything else.
 func (k *Keeper) failed(ctx context.Context, i, had *Image, err error) error {
-	if context.Cause(ctx) == errTurn {
-		err = errTurn
-	}
 	ctx = context.WithoutCancel(ctx)
 	switch {
 	case had != nil && had.State == Kept:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
@@ -14,12 +15,20 @@ import (
 // maxPulled bounds the images that wait to be kept.
 const maxPulled = 1024
 
-// keepPulled keeps the images whose pull seems to be over, and returns when the
-// next may be.
-func (k *Keeper) keepPulled(ctx context.Context) time.Duration {
-	next := lookEvery
-	var over []*pull
+// keepPulled begins to keep the images whose pull seems to be over, and returns when
+// the next may be.
+func (k *Keeper) keepPulled(ctx context.Context, beside *errgroup.Group) time.Duration {
+	over, next := k.pullsOver()
+	for _, id := range over {
+		k.begin(beside, id, func() { k.warn(ctx, "keep what was pulled", k.keepPull(ctx, id)) })
+	}
+	return next
+}
+
+func (k *Keeper) pullsOver() (over []string, next time.Duration) {
+	next = lookEvery
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	for id, p := range k.pulled {
 		left := quiet - time.Since(p.last)
 		if k.readers[id] > 0 {
@@ -27,21 +36,27 @@ func (k *Keeper) keepPulled(ctx context.Context) time.Duration {
 		}
 		if left > 0 {
 			next = min(next, left)
-			continue
+		} else {
+			over = append(over, id)
 		}
-		over = append(over, p)
-		delete(k.pulled, id)
 	}
-	k.mu.Unlock()
-	for _, p := range over {
-		k.warn(ctx, "keep what was pulled", k.keepPull(ctx, p))
-	}
-	return next
+	return over, next
 }
 
-func (k *Keeper) keepPull(ctx context.Context, p *pull) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, maxTurn, errTurn)
-	defer cancel()
+// takePull returns what was pulled of an image, nil if it was taken already; what is
+// pulled of it from now on is another pull.
+func (k *Keeper) takePull(id string) *pull {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	defer delete(k.pulled, id)
+	return k.pulled[id]
+}
+
+func (k *Keeper) keepPull(ctx context.Context, id string) error {
+	p := k.takePull(id)
+	if p == nil {
+		return nil
+	}
 	i, err := k.touch(ctx, p)
 	// The rest of an image that was asked for by name was not asked for.
 	if err != nil || !k.options.OnPull || i != nil && (i.Explicit || i.covers(p.manifests)) {
@@ -121,13 +136,31 @@ func (k *Keeper) evictable(ctx context.Context) ([]*Image, error) {
 	return all, nil
 }
 
+// evict lets go of an image that was evictable.
 func (k *Keeper) evict(ctx context.Context, i *Image, why string) error {
+	if is, err := k.isEvictable(ctx, i); err != nil || !is {
+		return err
+	}
 	k.options.Log.Info("letting go of an image", "image", i.Name, "bytes", i.Size, "why", why)
 	err := k.Remove(ctx, i.Path())
 	if image.ClassOf(err) == image.NotFound {
 		return nil
 	}
 	return err
+}
+
+// isEvictable reports whether an image that was evictable still is. A collection may
+// have taken minutes, and meanwhile it was pulled, or somebody asked for it by name.
+func (k *Keeper) isEvictable(ctx context.Context, was *Image) (bool, error) {
+	k.mu.Lock()
+	a := k.adding[was.id()]
+	wanted := a != nil && a.byName
+	k.mu.Unlock()
+	if wanted {
+		return false, nil
+	}
+	i, err := k.ledger.Get(ctx, was.Path())
+	return i != nil && !i.Explicit && !i.Pulled.After(was.Pulled), err
 }
 
 // makeRoom collects garbage while the disk is fuller than it should be, and lets

@@ -79,6 +79,8 @@ type Keeper struct {
 	pulled  map[string]*pull     // likewise
 	readers map[string]int       // likewise: how many read from it just now
 	later   map[string]retry     // likewise
+	// bringing are those for which Run does something just now, likewise.
+	bringing map[string]bool
 
 	// What wakes Run. They have room for one.
 	wakeTidy, wakeBring chan struct{}
@@ -95,6 +97,7 @@ func New(images Resolver, blocks Blocks, store Store, o Options) *Keeper {
 	k := &Keeper{
 		images: images, blocks: blocks, ledger: NewLedger(store), options: o,
 		adding: map[string]*addition{}, pulled: map[string]*pull{}, readers: map[string]int{}, later: map[string]retry{},
+		bringing: map[string]bool{},
 		wakeTidy: make(chan struct{}, 1), wakeBring: make(chan struct{}, 1),
 	}
 	if o.Key != "" {
@@ -139,6 +142,9 @@ func (k *Keeper) drop(ctx context.Context, i *Image) error {
 	if err := k.release(ctx, parts); err != nil {
 		return fmt.Errorf("let go of %s: %w", i.Path(), err)
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.later, i.id())
 	return nil
 }
 
@@ -193,6 +199,7 @@ func (k *Keeper) roots(ctx context.Context) ([]Part, error) {
 type addition struct {
 	done   chan struct{}
 	cancel context.CancelFunc // nil while nothing can be cancelled
+	byName bool               // somebody asked for it, and waits
 }
 
 // claim makes the caller the only one that changes an image, until it calls
@@ -225,10 +232,10 @@ func (k *Keeper) claim(ctx context.Context, id string, now bool) (end func(), er
 }
 
 // cancellable returns a context that a Remove of the image cancels.
-func (k *Keeper) cancellable(ctx context.Context, id string) (context.Context, context.CancelFunc) {
+func (k *Keeper) cancellable(ctx context.Context, id string, byName bool) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.adding[id].cancel = cancel
+	k.adding[id].cancel, k.adding[id].byName = cancel, byName
 	return ctx, cancel
 }

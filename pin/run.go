@@ -2,13 +2,13 @@ package pin
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
 )
@@ -23,13 +23,9 @@ const (
 	maxReading = time.Minute
 	// The pauses after the first and after later failures of an image.
 	firstPause, maxPause = 10 * time.Second, 10 * time.Minute
-	// maxTurn is how long one image that nobody waits for may keep the next
-	// waiting. What of it has come stays, and its next turn goes on from there.
-	maxTurn = 10 * time.Minute
+	// maxBeside is how many images are brought at once.
+	maxBeside = 4
 )
-
-// errTurn is why an image that may have had everything to come was let be.
-var errTurn = fmt.Errorf("it took longer than %s, and others have their turn now", maxTurn)
 
 // retry is when an image that is incomplete is tried again.
 type retry struct {
@@ -45,15 +41,17 @@ type pull struct {
 }
 
 // Run does what nobody waits for, until ctx ends: it goes on with what is
-// incomplete and keeps what was pulled, one image at a time, and meanwhile lets go
-// of what has had its time, and makes room on the disk.
+// incomplete and keeps what was pulled, some images beside each other, as one may
+// never come to its end; meanwhile it lets go of what has had its time, and makes
+// room on the disk.
 func (k *Keeper) Run(ctx context.Context) {
 	k.warn(ctx, "repair the pins of the images that are kept", k.reconcile(ctx))
-	var others sync.WaitGroup
-	defer others.Wait()
-	others.Go(func() { k.scrub(ctx) })
-	others.Go(func() { every(ctx, k.wakeTidy, k.tidy) })
-	every(ctx, k.wakeBring, k.bring)
+	var others, beside errgroup.Group
+	beside.SetLimit(maxBeside)
+	others.Go(func() error { k.scrub(ctx); return nil })
+	others.Go(func() error { every(ctx, k.wakeTidy, k.tidy); return nil })
+	every(ctx, k.wakeBring, func(ctx context.Context) time.Duration { return k.bring(ctx, &beside) })
+	_ = errors.Join(beside.Wait(), others.Wait()) // they have none
 }
 
 // every does something until ctx ends: at once, when the pause is over that it
@@ -89,17 +87,40 @@ func (k *Keeper) tidy(ctx context.Context) time.Duration {
 	return lookEvery
 }
 
-// bring makes images complete, and returns when to look again. What it brought may
-// be too much.
-func (k *Keeper) bring(ctx context.Context) time.Duration {
-	next := k.keepPulled(ctx)
-	k.warn(ctx, "go on with what is incomplete", k.resume(ctx))
-	k.Wake()
+// bring begins to make images complete, and returns when to look again.
+func (k *Keeper) bring(ctx context.Context, beside *errgroup.Group) time.Duration {
+	next := k.keepPulled(ctx, beside)
+	k.warn(ctx, "go on with what is incomplete", k.resume(ctx, beside))
 	return next
 }
 
+// begin does something for an image beside the others, unless something is being
+// done for it, or for too many. When it is done there may be room for the next, or
+// too much was brought.
+func (k *Keeper) begin(beside *errgroup.Group, id string, do func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.bringing[id] {
+		return
+	}
+	k.bringing[id] = true
+	if beside.TryGo(func() error { do(); k.brought(id); return nil }) {
+		return
+	}
+	delete(k.bringing, id)
+}
+
+func (k *Keeper) brought(id string) {
+	k.mu.Lock()
+	delete(k.bringing, id)
+	k.mu.Unlock()
+	k.Wake()
+	wake(k.wakeBring)
+}
+
+// warn tells of what failed, which an addition did not that a Remove has ended.
 func (k *Keeper) warn(ctx context.Context, op string, err error) {
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 		k.options.Log.Warn("could not "+op, "error", err)
 	}
 }
@@ -158,33 +179,28 @@ func (k *Keeper) repin(ctx context.Context, i *Image, pinned map[cid.Cid]bool) e
 }
 
 // resume goes on with the images that are incomplete.
-func (k *Keeper) resume(ctx context.Context) error {
+func (k *Keeper) resume(ctx context.Context, beside *errgroup.Group) error {
 	for i, err := range k.ledger.All(ctx) {
 		if err != nil {
 			return err
 		}
-		if i.State == Kept || ctx.Err() != nil || !k.due(i.id()) {
-			continue
+		if i.State != Kept && ctx.Err() == nil && k.due(i.id()) {
+			k.begin(beside, i.id(), func() { k.goOn(ctx, i) })
 		}
-		k.goOn(ctx, i)
 	}
 	return nil
 }
 
 func (k *Keeper) goOn(ctx context.Context, i *Image) {
-	turn, cancel := context.WithTimeoutCause(ctx, maxTurn, errTurn)
-	defer cancel()
-	_, err := k.Add(turn, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
-	switch {
-	case ctx.Err() != nil:
-	case err == nil:
-		k.tried(i.id(), nil)
-		k.options.Log.Info("an image is kept whole now", "image", i.Name)
-	case context.Cause(turn) == errTurn:
-		k.tried(i.id(), nil) // it did not fail
-	default:
-		k.tried(i.id(), err)
+	_, err := k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
+	if errors.Is(err, context.Canceled) {
+		return // it is let go of, or all ends
+	}
+	k.tried(i.id(), err)
+	if err != nil {
 		k.options.Log.Info("an image stays incomplete for now", "image", i.Name, "error", err)
+	} else {
+		k.options.Log.Info("an image is kept whole now", "image", i.Name)
 	}
 }
 
