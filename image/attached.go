@@ -48,13 +48,19 @@ type attachments struct {
 	im   *resolved
 	tags map[digest.Digest][]string // which may lead there
 	here map[digest.Digest][]digest.Digest
+	// room is how many more here may have of the indexes, which have no bound
+	// together.
+	room int
 }
 
+// maxAttested is how many attestations an image may have.
+const maxAttested = 4 * MaxDescriptors
+
 func newAttachments(im *resolved) *attachments {
-	a := &attachments{im, map[digest.Digest][]string{}, map[digest.Digest][]digest.Digest{}}
+	a := &attachments{im, map[digest.Digest][]string{}, map[digest.Digest][]digest.Digest{}, maxAttested}
 	for _, desc := range im.form.roots() {
 		if subject := AttachedTo(tagOf(desc)); subject != "" {
-			a.add(subject, desc.Digest)
+			a.here[subject] = append(a.here[subject], desc.Digest)
 		}
 	}
 	if f, ok := im.form.(tagger); ok {
@@ -67,14 +73,6 @@ func newAttachments(im *resolved) *attachments {
 	return a
 }
 
-// add notes that a manifest is attached to a subject, if the image has both.
-func (a *attachments) add(subject, dgst digest.Digest) {
-	_, has := a.im.table.get(subject)
-	if _, both := a.im.table.get(dgst); has && both {
-		a.here[subject] = append(a.here[subject], dgst)
-	}
-}
-
 // annotated notes the attestations in an index.
 func (a *attachments) annotated(ctx context.Context, index digest.Digest) {
 	doc, err := a.im.document(ctx, index)
@@ -82,7 +80,11 @@ func (a *attachments) annotated(ctx context.Context, index digest.Digest) {
 		return // it was read before; what it names is there already
 	}
 	for _, desc := range doc.manifest.Manifests {
-		a.add(digest.Digest(desc.Annotations[annotationSubject]), desc.Digest)
+		subject := digest.Digest(desc.Annotations[annotationSubject])
+		if subject.Validate() == nil && a.room > 0 {
+			a.here[subject] = append(a.here[subject], desc.Digest)
+			a.room--
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ipfs-registry/ipfs-registry/image"
@@ -101,5 +102,25 @@ func TestClosureTakesAttachmentsAlong(t *testing.T) {
 	}
 	if len(c.Manifests) != 7 {
 		t.Errorf("%d manifests, want 7", len(c.Manifests))
+	}
+}
+
+// What is attached by a tag comes along of an image too that names more than are
+// looked into.
+func TestClosureOfOneOfThousands(t *testing.T) {
+	s, b := imagetest.NewStore(), imagetest.Blobs{}
+	var roots []ocispec.Descriptor
+	for i := range image.MaxDescriptors {
+		roots = append(roots, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(fmt.Sprint(i)), Size: 9})
+	}
+	img := b.Image("amd64", []byte("the last"))
+	signature := imagetest.Tagged(b.Image("", []byte("signed")), image.AttachmentTag(img.Digest, ".sig"))
+	root := b.Layout(s, nil, append(roots, signature, imagetest.Tagged(img, "v1"))...)
+	c, err := resolver(s).Closure(t.Context(), at(root), image.Selection{Ref: "v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []digest.Digest{img.Digest, signature.Digest}; !slices.Equal(c.Manifests, want) {
+		t.Errorf("it has %v, want %v", c.Manifests, want)
 	}
 }
