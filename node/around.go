@@ -117,8 +117,7 @@ func (f *file) around(l run, waited time.Duration) {
 	if !f.ofRange() || f.begin.To <= probeSize || l.start != f.begun.start || !f.inTime(waited) {
 		return
 	}
-	most := min(f.content.supply.inFlight(), int64(f.content.fetchTimeout.Seconds()*slowLink*2/3))
-	size := min(f.content.haunts.missed(f.c), most) / 2
+	size := min(f.content.haunts.missed(f.c), f.content.mostAround()) / 2
 	if size < aroundPart {
 		return
 	}
@@ -155,4 +154,10 @@ func (s *supply) inFlight() (most int64) {
 		most = max(most, source.inFlight())
 	}
 	return most
+}
+
+// mostAround is how much may be under way for nobody: what the link carries in the
+// time of an answer, and if it becomes slow before a reader gives up.
+func (c *content) mostAround() int64 {
+	return min(c.supply.inFlight(), int64(c.fetchTimeout.Seconds()*slowLink*2/3))
 }

@@ -120,6 +120,29 @@ func TestWhatLiesAroundARangeComesForNobodyYet(t *testing.T) {
 	}
 }
 
+// However much the link carried so far, no more is under way for nobody than one of
+// 1 MiB/s carries in two thirds of the time that a reader waits.
+func TestMostAround(t *testing.T) {
+	fast := &supplier{rate: 1 << 30, wait: time.Second}
+	slow := &supplier{rate: 1 << 20, wait: time.Second}
+	for _, c := range []struct {
+		sources []*supplier
+		timeout time.Duration
+		want    int64
+	}{
+		{[]*supplier{slow, fast}, 3 * time.Second, 2 << 20},
+		{[]*supplier{slow, fast}, 30 * time.Second, 20 << 20},
+		{[]*supplier{slow}, 30 * time.Second, 1 << 20},
+		{nil, 30 * time.Second, 0},
+	} {
+		s := newSupply(nil, c.timeout)
+		s.sources = func() []*supplier { return c.sources }
+		if got := (&content{supply: s, fetchTimeout: c.timeout}).mostAround(); got != c.want {
+			t.Errorf("of %d sources within %s: %d bytes, want %d", len(c.sources), c.timeout, got, c.want)
+		}
+	}
+}
+
 // A link that becomes slow while something comes that nobody waits for is not
 // taken by it for so long that a reader gives up.
 func TestALinkBecomesSlow(t *testing.T) {
