@@ -323,7 +323,7 @@ func counted(t *testing.T, n *Node, metric, source string) float64 {
 // another is left.
 func TestTrickleIsLeftInTime(t *testing.T) {
 	st := memoryStore(t)
-	root, data := shape{size: 11<<20 + 5, chunk: 1 << 20, links: 5, raw: true}.build(t, offlineContent(st).dag)
+	root, data := shape{size: 3<<20 + 5, chunk: 1 << 20, links: 5, raw: true}.build(t, offlineContent(st).dag)
 	good := honest(t, st)
 	trickle := altered(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		first := min(1<<20+8<<10, len(body)) // a leaf, and what leads to it
@@ -338,7 +338,7 @@ func TestTrickleIsLeftInTime(t *testing.T) {
 			}
 		}
 	})
-	n := behind(t, 2*slowAfter, serveGateway(t, trickle(good)), serveGateway(t, good))
+	n := behind(t, slowAfter-200*time.Millisecond, serveGateway(t, trickle(good)), serveGateway(t, good))
 	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("read %d bytes, %v", len(got), err)
 	}

@@ -106,7 +106,7 @@ func useNode(o Options) error {
 	if err != nil {
 		return err
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > 5*time.Second {
 		return fmt.Errorf("the start took %s: it waited for the network", took)
 	}
 	block := merkledag.NewRawNode([]byte("published"))

@@ -169,10 +169,17 @@ func TestStartIsQuick(t *testing.T) {
 	if err := startNode(t, loopback(path)).Close(); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
-	startNode(t, loopback(path))
-	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("start took %s", took)
+	quickest := time.Hour
+	for range 3 { // the machine may be busy
+		start := time.Now()
+		n := startNode(t, loopback(path))
+		quickest = min(quickest, time.Since(start))
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if quickest > time.Second {
+		t.Errorf("start took %s", quickest)
 	}
 }
 
