@@ -129,7 +129,7 @@ func (k *Keeper) evictable(ctx context.Context) ([]*Image, error) {
 			return nil, err
 		}
 		if !i.Explicit {
-			all = append(all, &Image{Root: i.Root, Rest: i.Rest, Name: i.Name, Size: i.Size, Pulled: i.Pulled})
+			all = append(all, &Image{Root: i.Root, Rest: i.Rest, Name: i.Name, Size: i.Size, Pulled: k.lastPulled(i)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b *Image) int { return a.Pulled.Compare(b.Pulled) })
@@ -160,7 +160,21 @@ func (k *Keeper) isEvictable(ctx context.Context, was *Image) (bool, error) {
 		return false, nil
 	}
 	i, err := k.ledger.Get(ctx, was.Path())
-	return i != nil && !i.Explicit && !i.Pulled.After(was.Pulled), err
+	return i != nil && !i.Explicit && !k.lastPulled(i).After(was.Pulled), err
+}
+
+// lastPulled is when an image was last pulled, which the ledger may not know yet.
+func (k *Keeper) lastPulled(i *Image) time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	last := i.Pulled
+	if p := k.pulled[i.id()]; p != nil && p.last.After(last) {
+		last = p.last
+	}
+	if k.readers[i.id()] > 0 {
+		last = time.Now()
+	}
+	return last
 }
 
 // makeRoom collects garbage while the disk is fuller than it should be, and lets

@@ -193,14 +193,12 @@ func (k *Keeper) resume(ctx context.Context, beside *errgroup.Group) error {
 
 func (k *Keeper) goOn(ctx context.Context, i *Image) {
 	_, err := k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
-	if errors.Is(err, context.Canceled) {
-		return // it is let go of, or all ends
-	}
 	k.tried(i.id(), err)
-	if err != nil {
-		k.options.Log.Info("an image stays incomplete for now", "image", i.Name, "error", err)
-	} else {
+	switch {
+	case err == nil:
 		k.options.Log.Info("an image is kept whole now", "image", i.Name)
+	case !errors.Is(err, context.Canceled): // else it is let go of, or all ends
+		k.options.Log.Info("an image stays incomplete for now", "image", i.Name, "error", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package pin_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -17,15 +18,15 @@ import (
 	"github.com/ipfs-registry/ipfs-registry/pin"
 )
 
-// endless never comes to the end of one image, as if whoever sends it sent a block
+// endless never comes to the end of some images, as if whoever sends it sent a block
 // now and then.
 type endless struct {
 	*image.Resolver
-	root cid.Cid
+	roots []cid.Cid
 }
 
 func (e endless) Closure(ctx context.Context, p image.Path, s image.Selection) (*image.Closure, error) {
-	if p.Root == e.root {
+	if slices.Contains(e.roots, p.Root) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
@@ -54,7 +55,7 @@ func TestAnEndlessImageKeepsNobodyWaiting(t *testing.T) {
 		h.node.AddFile([]byte("next"))
 		old, _ := h.layout("old")
 		h.add(t, pin.Request{Path: image.Path{Root: old}, Name: "old", Pulled: true})
-		h.Keeper = pin.New(endless{h.images, never}, h.node, h.store, pin.Options{Retain: time.Minute})
+		h.Keeper = pin.New(endless{h.images, []cid.Cid{never}}, h.node, h.store, pin.Options{Retain: time.Minute})
 		ctx, stop := context.WithCancel(t.Context())
 		go h.Run(ctx)
 		defer stop()
@@ -90,7 +91,7 @@ func TestWhatIsAskedForByNameIsNotLetGoOf(t *testing.T) {
 		h.add(t, pin.Request{Path: image.Path{Root: old}, Pulled: true})
 		wanted, _ := h.layout("wanted")
 		h.add(t, pin.Request{Path: image.Path{Root: wanted}, Pulled: true})
-		h.Keeper = pin.New(endless{h.images, wanted}, h.node, h.store, pin.Options{Retain: time.Minute})
+		h.Keeper = pin.New(endless{h.images, []cid.Cid{wanted}}, h.node, h.store, pin.Options{Retain: time.Minute})
 		ctx, stop := context.WithCancel(t.Context())
 		added := make(chan error, 1)
 		go func() {
@@ -110,6 +111,43 @@ func TestWhatIsAskedForByNameIsNotLetGoOf(t *testing.T) {
 		}
 		stop()
 		<-added
+	})
+}
+
+// An image that was just pulled is not let go of, though what notes that has to wait
+// for images that never come to their end.
+func TestWhatWasJustPulledIsNotLetGoOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(pin.Options{})
+		var never []cid.Cid
+		for n := range 4 {
+			name := fmt.Sprint("never ", n)
+			root, _ := h.layout(name)
+			h.incomplete(t, pin.Request{Path: image.Path{Root: root}}, name)
+			never = append(never, root)
+		}
+		root, img := h.layout("pulled")
+		p := image.Path{Root: root}
+		h.add(t, pin.Request{Path: p, Pulled: true})
+		h.Keeper = pin.New(endless{h.images, never}, h.node, h.store, pin.Options{Retain: time.Hour})
+		guard := h.Guard(h.images)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go h.Run(ctx)
+		for range 3 {
+			<-time.After(40 * time.Minute) // by the clock of the bubble, which nobody waits for
+			expectAll(t, "the image", classes(t, guard, p, img.Digest), 0)
+			if err := readBlob(t, guard, p, digest.FromString("pulled")); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := len(h.list(t)); n != 5 {
+			t.Errorf("%d images are left; want all", n)
+		}
+		<-time.After(2 * time.Hour)
+		if n := len(h.list(t)); n != 4 {
+			t.Errorf("%d images are left two hours later; want those that were asked for by name", n)
+		}
 	})
 }
 
