@@ -48,12 +48,16 @@ type Progress struct {
 // harmless. When it fails, what is kept of the image by then stays so.
 func (k *Keeper) Add(ctx context.Context, r Request, told func(Progress)) (*Image, error) {
 	id := idOf(r.Path)
-	end, err := k.claim(ctx, id, false)
+	as := asks
+	if r.Pulled {
+		as = waits
+	}
+	end, err := k.claim(ctx, id, as)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	ctx, cancel := k.cancellable(ctx, id, !r.Pulled)
+	ctx, cancel := k.cancellable(ctx, id)
 	defer cancel()
 	had, err := k.ledger.Get(ctx, r.Path)
 	if err != nil {
@@ -150,9 +154,6 @@ func (k *Keeper) complete(ctx context.Context, i *Image, told func(Progress)) er
 	if err := k.admit(ctx, i, c); err != nil {
 		return err
 	}
-	if err := k.fits(ctx, i, c); err != nil {
-		return err
-	}
 	i.Form, i.Whole, i.Size, i.Has = c.Form, whole(parts), c.Size, c.Manifests
 	if err := k.fetch(ctx, i, c, parts, told); err != nil {
 		return err
@@ -186,15 +187,19 @@ func (k *Keeper) admit(ctx context.Context, i *Image, c *image.Closure) error {
 	return k.options.Policy.admitKeeping(ctx, i, c)
 }
 
-// fits refuses what the disk could not hold if it were empty. Such an image may
-// be one block that repeats itself, of which all could be read and not in any time.
-func (k *Keeper) fits(ctx context.Context, i *Image, c *image.Closure) error {
+// fits refuses to fetch what the disk could not hold if it were empty. Such an image
+// may be one block that repeats itself, of which all could be read and not in any time.
+func (k *Keeper) fits(ctx context.Context, i *Image, missing []ocispec.Descriptor) error {
 	u, err := k.blocks.Usage(ctx)
-	if err != nil || u.Total == 0 || uint64(c.Size) <= u.Total {
+	left := u.Total
+	for _, desc := range missing {
+		left -= min(left, uint64(desc.Size))
+	}
+	if err != nil || u.Total == 0 || left > 0 || len(missing) == 0 {
 		return err
 	}
 	return &image.Error{Op: "find room for " + i.Path().String(),
-		Err:  fmt.Errorf("it has %d bytes, and the disk of the repository has %d in all", c.Size, u.Total),
+		Err:  fmt.Errorf("it has %d bytes, and the disk of the repository has %d in all", i.Size, u.Total),
 		Hint: "give the repository a larger disk"}
 }
 
@@ -209,6 +214,9 @@ func (k *Keeper) fetch(ctx context.Context, i *Image, c *image.Closure, parts []
 	f := &fetching{keeper: k, image: i, told: told}
 	missing, err := f.look(ctx, c, parts)
 	if err != nil {
+		return err
+	}
+	if err := k.fits(ctx, i, missing); err != nil {
 		return err
 	}
 	if i.State == Incomplete {

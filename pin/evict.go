@@ -2,14 +2,13 @@ package pin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 // maxPulled bounds the images that wait to be kept.
@@ -78,7 +77,7 @@ func (i *Image) covers(dgsts []digest.Digest) bool {
 
 // touch notes when an image was pulled, and returns it, or nil if it is not kept.
 func (k *Keeper) touch(ctx context.Context, p *pull) (*Image, error) {
-	end, err := k.claim(ctx, idOf(p.path), false)
+	end, err := k.claim(ctx, idOf(p.path), waits)
 	if err != nil {
 		return nil, err
 	}
@@ -136,29 +135,28 @@ func (k *Keeper) evictable(ctx context.Context) ([]*Image, error) {
 	return all, nil
 }
 
-// evict lets go of an image that was evictable.
-func (k *Keeper) evict(ctx context.Context, i *Image, why string) error {
-	if is, err := k.isEvictable(ctx, i); err != nil || !is {
+// evict lets go of an image that was evictable, if it still is. A collection may have
+// taken minutes, and meanwhile it was pulled, or somebody asked for it by name.
+func (k *Keeper) evict(ctx context.Context, was *Image, why string) error {
+	if is, err := k.isEvictable(ctx, was); err != nil || !is {
 		return err
 	}
-	k.options.Log.Info("letting go of an image", "image", i.Name, "bytes", i.Size, "why", why)
-	err := k.Remove(ctx, i.Path())
-	if image.ClassOf(err) == image.NotFound {
+	end, err := k.claim(ctx, was.id(), evicts)
+	if errors.Is(err, errWanted) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	defer end()
+	if is, err := k.isEvictable(ctx, was); err != nil || !is {
+		return err
+	}
+	k.options.Log.Info("letting go of an image", "image", was.Name, "bytes", was.Size, "why", why)
+	return k.drop(ctx, was)
 }
 
-// isEvictable reports whether an image that was evictable still is. A collection may
-// have taken minutes, and meanwhile it was pulled, or somebody asked for it by name.
 func (k *Keeper) isEvictable(ctx context.Context, was *Image) (bool, error) {
-	k.mu.Lock()
-	a := k.adding[was.id()]
-	wanted := a != nil && a.byName
-	k.mu.Unlock()
-	if wanted {
-		return false, nil
-	}
 	i, err := k.ledger.Get(ctx, was.Path())
 	return i != nil && !i.Explicit && !k.lastPulled(i).After(was.Pulled), err
 }

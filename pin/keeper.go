@@ -114,7 +114,7 @@ func (k *Keeper) List(ctx context.Context) iter.Seq2[*Image, error] { return k.l
 
 // Remove implements Service. An addition of the image under way ends first.
 func (k *Keeper) Remove(ctx context.Context, p image.Path) error {
-	end, err := k.claim(ctx, idOf(p), true)
+	end, err := k.claim(ctx, idOf(p), removes)
 	if err != nil {
 		return err
 	}
@@ -199,17 +199,31 @@ func (k *Keeper) roots(ctx context.Context) ([]Part, error) {
 type addition struct {
 	done   chan struct{}
 	cancel context.CancelFunc // nil while nothing can be cancelled
-	byName bool               // somebody asked for it, and waits
+	as     claimant
+	over   bool // it is to end
 }
 
+// claimant is who claims an image, by what becomes of an addition of it under way.
+type claimant int
+
+const (
+	waits   claimant = iota // for its end
+	asks                    // waits too, for somebody who asked for the image by name
+	evicts                  // ends it, unless it asks
+	removes                 // ends it
+)
+
+// errWanted is why an image can't be claimed to be evicted.
+var errWanted = errors.New("somebody asks for the image by name")
+
 // claim makes the caller the only one that changes an image, until it calls
-// end. With now it ends the one that does.
-func (k *Keeper) claim(ctx context.Context, id string, now bool) (end func(), err error) {
+// end.
+func (k *Keeper) claim(ctx context.Context, id string, as claimant) (end func(), err error) {
 	for {
 		k.mu.Lock()
 		other := k.adding[id]
 		if other == nil {
-			mine := &addition{done: make(chan struct{})}
+			mine := &addition{done: make(chan struct{}), as: as}
 			k.adding[id] = mine
 			k.mu.Unlock()
 			return func() {
@@ -219,10 +233,14 @@ func (k *Keeper) claim(ctx context.Context, id string, now bool) (end func(), er
 				close(mine.done)
 			}, nil
 		}
-		if now && other.cancel != nil {
-			other.cancel()
+		wanted := as == evicts && other.as == asks
+		if as >= evicts && !wanted {
+			other.end()
 		}
 		k.mu.Unlock()
+		if wanted {
+			return nil, errWanted
+		}
 		select {
 		case <-other.done:
 		case <-ctx.Done():
@@ -231,11 +249,21 @@ func (k *Keeper) claim(ctx context.Context, id string, now bool) (end func(), er
 	}
 }
 
+// end ends an addition, be it only about to begin. It needs Keeper.mu.
+func (a *addition) end() {
+	if a.over = true; a.cancel != nil {
+		a.cancel()
+	}
+}
+
 // cancellable returns a context that a Remove of the image cancels.
-func (k *Keeper) cancellable(ctx context.Context, id string, byName bool) (context.Context, context.CancelFunc) {
+func (k *Keeper) cancellable(ctx context.Context, id string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.adding[id].cancel, k.adding[id].byName = cancel, byName
+	a := k.adding[id]
+	if a.cancel = cancel; a.over {
+		cancel()
+	}
 	return ctx, cancel
 }

@@ -198,7 +198,7 @@ func (v *verification) digest(ctx context.Context, i *Image, p Part) error {
 // note writes the result into the ledger, unless the image has gone from it.
 func (v *verification) note(ctx context.Context, i *Image, check Check) error {
 	k := v.keeper
-	end, err := k.claim(ctx, i.id(), false)
+	end, err := k.claim(ctx, i.id(), waits)
 	if err != nil {
 		return err
 	}
