@@ -106,7 +106,7 @@ func useNode(o Options) error {
 	if err != nil {
 		return err
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 2*time.Second {
 		return fmt.Errorf("the start took %s: it waited for the network", took)
 	}
 	block := merkledag.NewRawNode([]byte("published"))
@@ -130,7 +130,7 @@ func useNode(o Options) error {
 	if err := n.Close(); err != nil {
 		return err
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > 5*time.Second {
 		return fmt.Errorf("the stop took %s", took)
 	}
 	return nil

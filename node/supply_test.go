@@ -49,16 +49,30 @@ func TestPeersShareAFile(t *testing.T) {
 		_, addr := proxied(t, seed, 10*time.Millisecond)
 		all = append(all, addr)
 	}
-	n := startNode(t, loopback(t.TempDir(), all...))
-	eventually(t, "both speak HTTP", func() bool { return len(n.supply.sources()) == 2 })
+	// The machine may be busy once, and one of them seem slow for it.
+	for range 3 {
+		if least := sharedBy(t, all, root, data); least >= int64(len(data)/8) {
+			return
+		}
+	}
+	t.Error("one of them sent less than an eighth, each time")
+}
+
+// sharedBy has a new node read a file from peers, and returns what the one sent that
+// sent the least.
+func sharedBy(t *testing.T, peers []string, root cid.Cid, data []byte) (least int64) {
+	t.Helper()
+	n := startNode(t, loopback(t.TempDir(), peers...))
+	eventually(t, "all speak HTTP", func() bool { return len(n.supply.sources()) == len(peers) })
 	if got, err := readCold(t, n, image.Path{Root: root}); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("read %d bytes, %v", len(got), err)
 	}
+	least = int64(len(data))
 	for _, s := range n.supply.sources() {
-		if got := s.received.Load(); got < int64(len(data)/32) { // and not just a part to see what it does
-			t.Errorf("%s sent %d of %d bytes", s.name, got, len(data))
-		}
+		t.Logf("%s sent %d of %d bytes", s.name, s.received.Load(), len(data))
+		least = min(least, s.received.Load())
 	}
+	return least
 }
 
 // Peers of ours send streams, and nothing comes twice.

@@ -153,7 +153,7 @@ func TestCloseIsQuick(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("Close took %s", took)
 	}
 	if err := <-waiting; err == nil {

@@ -285,11 +285,17 @@ func TestUnavailable(t *testing.T) {
 	if n := metric(t, d, "ipfs_registry_retrieval_failures_total"); n != float64(len(methods)) {
 		t.Errorf("%v failed retrievals are counted; want one a request", n)
 	}
-	offline := serve(t, tempDir(t), "--offline")
-	began := time.Now()
-	a := request(t, "GET", offline.url("%s/manifests/latest", cid))
-	if took := time.Since(began); a.StatusCode != http.StatusGatewayTimeout || !strings.Contains(string(a.body), "offline") || took > margin {
-		t.Errorf("offline: %s %s after %s; want 504, sooner than any timeout", a.Status, a.body, took)
+	offline, soonest := serve(t, tempDir(t), "--offline"), time.Hour
+	for range 3 {
+		began := time.Now()
+		a := request(t, "GET", offline.url("%s/manifests/latest", cid))
+		soonest = min(soonest, time.Since(began))
+		if a.StatusCode != http.StatusGatewayTimeout || !strings.Contains(string(a.body), "offline") {
+			t.Errorf("offline: %s %s; want 504, and that it is", a.Status, a.body)
+		}
+	}
+	if soonest > time.Second {
+		t.Errorf("offline it took %s; want 504 at once", soonest)
 	}
 }
 

@@ -91,14 +91,14 @@ func TestStartAndStop(t *testing.T) {
 	cid := push(t, repo, images.real.spec())
 	began := time.Now()
 	d := serve(t, repo)
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("ready after %s", took)
 	}
 	slow := slowReader(t, d.url("%s/blobs/%s", cid, images.real.manifest(t).Layers[0].Digest))
 	defer slow.Close()
 	began = time.Now()
 	d.terminate(t)
-	if took := time.Since(began); took > 15*time.Second {
+	if took := time.Since(began); took > 12*time.Second {
 		t.Errorf("stopped after %s", took)
 	}
 }
