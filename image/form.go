@@ -128,7 +128,7 @@ func recogniseFile(ctx context.Context, source Source, f File, p Path) (form, er
 		return nil, err
 	}
 	l, err := parseRoot(ctx, source, p, data)
-	if err != nil && ClassOf(err) == 0 && ctx.Err() == nil {
+	if said := (*Error)(nil); err != nil && !errors.As(err, &said) && ctx.Err() == nil {
 		return nil, notImage(p, fmt.Errorf("it is a JSON document of %d bytes, but %w", f.Size(), err))
 	}
 	return l, err

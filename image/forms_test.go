@@ -4,10 +4,13 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ipfs/go-cid"
@@ -300,6 +303,31 @@ func TestALayerManifestOfALayerManifest(t *testing.T) {
 	if _, err := resolver(s).Manifest(t.Context(), at(s.AddFile(imagetest.JSON(self))), "latest"); image.ClassOf(err) != image.NotImage {
 		t.Errorf("a layer that is a directory gave %v", err)
 	}
+}
+
+// A failure of our own, as of the disk, tells nothing of what an image is.
+func TestAFailureIsNoVerdict(t *testing.T) {
+	s := imagetest.NewStore()
+	layer := s.AddFile(bigLayer)
+	root := s.AddFile(imagetest.JSON(imagetest.LayerManifest(ocispec.MediaTypeImageLayer, bigLayer, map[string]string{image.AnnotationLayerCID: layer.String()})))
+	full := failing{s, layer, &image.Error{Op: "open", Err: syscall.ENOSPC}}
+	if _, err := resolver(full).Manifest(t.Context(), at(root), "latest"); !errors.Is(err, syscall.ENOSPC) || image.ClassOf(err) != 0 {
+		t.Errorf("%v of the class %s; want that the disk is full", err, image.ClassOf(err))
+	}
+}
+
+// failing can't open one of the files.
+type failing struct {
+	image.Source
+	file cid.Cid
+	err  error
+}
+
+func (f failing) Open(ctx context.Context, p image.Path) (image.File, error) {
+	if p.Root == f.file {
+		return nil, f.err
+	}
+	return f.Source.Open(ctx, p)
 }
 
 func TestHostileArchivesSayWhatTheyAre(t *testing.T) {
