@@ -266,11 +266,8 @@ func (j *job) leadsTo(nd ipld.Node, at place) []wanted {
 // settle ends the flights whose blocks came between the look for them and the
 // start of the job.
 func (j *job) settle() {
-	if j.supply.local == nil {
-		return
-	}
 	for _, w := range j.needed() {
-		nd, ok := j.supply.local(j.ctx, w.cid)
+		nd, ok := j.supply.look(j.ctx, w.cid)
 		if !ok {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+	"time"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/verifcid"
@@ -162,6 +163,9 @@ func (l *loader) failed(c cid.Cid, err error) error {
 			"make room on it; the daemon removes what nothing needs by itself, try again then")
 	case l.content.disk.isDamaged(c):
 		return l.damaged(c, err)
+	case errors.Is(err, errSlowDisk):
+		return l.fail(0, fmt.Errorf("block %s: the disk of the repository has not answered for %s", c, l.retrieve().fetcher.diskDelay().Round(time.Second)),
+			"find out what keeps it busy; what came before is here when you try again")
 	case errors.Is(err, errStalled):
 		return l.unavailable(c, errors.New(l.retrieve().progress()),
 			"pin it on a node that stays online, add a --peer that has it, or a --gateway")

@@ -31,7 +31,7 @@ func (r *remote) askFirst(s *supply, o Options) error {
 		nd, err := dag.Get(ctx, c)
 		return nd, err == nil
 	}
-	s.keep = r.keep
+	s.keep, s.disk = r.keep, nil
 	return nil
 }
 

@@ -18,6 +18,12 @@ var errMoved = errors.New("the reader went elsewhere")
 // errStalled is why a wait for a block ended: nothing arrived for too long.
 var errStalled = errors.New("nothing arrived")
 
+// errSlowDisk is an errStalled: something may have arrived, and lies nowhere yet.
+var errSlowDisk = fmt.Errorf("%w here: the disk does not answer", errStalled)
+
+// slowDisk is how long the disk may take to read or write a block.
+const slowDisk = time.Second
+
 // fetcher brings blocks from wherever they are, this disk included.
 type fetcher interface {
 	// fetch calls deliver with each of the blocks, in the order in which they
@@ -33,6 +39,8 @@ type fetcher interface {
 	claim(batches []batch)
 	// tell says who was asked so far, for people.
 	tell() string
+	// diskDelay is how long this node's own disk has not answered.
+	diskDelay() time.Duration
 	// close ends the use of the fetcher.
 	close()
 }
@@ -53,8 +61,9 @@ func (f follower) begin(ctx context.Context, b batch, deliver func(ipld.Node)) (
 
 func (f follower) claim(batches []batch) { f.supply.claimAll(batches) }
 
-func (f follower) tell() string { return f.trail.tell() }
-func (f follower) close()       { f.trail.leave() }
+func (f follower) tell() string             { return f.trail.tell() }
+func (f follower) diskDelay() time.Duration { return f.supply.disk.longest() }
+func (f follower) close()                   { f.trail.leave() }
 
 // getBlocks brings blocks by what a DAGService offers.
 func getBlocks(ctx context.Context, from ipld.NodeGetter, cids []cid.Cid, deliver func(ipld.Node)) error {
@@ -272,25 +281,37 @@ func (r *retrieval) want(b batch, keep bool) (w *want, asked bool) {
 
 // wait returns what w brings, and forgets it then.
 func (r *retrieval) wait(c cid.Cid, w *want) (ipld.Node, error) {
-	begun := time.Now()
+	begun, l := time.Now(), newLull(r.timeout)
+	defer l.Stop()
 	for {
-		left := time.Until(r.lastSince(begun).Add(r.timeout))
-		if left <= 0 {
-			return nil, errStalled
-		}
-		timer := time.NewTimer(left)
 		select {
 		case <-w.done:
-			timer.Stop()
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.drop(c, w)
 			return w.node, w.err
 		case <-r.ctx.Done():
-			timer.Stop()
 			return nil, r.ctx.Err()
-		case <-timer.C:
+		case <-l.C:
+			if err := r.stalled(l.since(r.lastSince(begun))); err != nil {
+				return nil, err
+			}
 		}
+	}
+}
+
+// stalled returns why a reader waits no longer, nil if it does. A slow disk has as
+// much time again, for what it has not taken in may be what the reader waits for.
+func (r *retrieval) stalled(quiet time.Duration) error {
+	switch {
+	case quiet < r.timeout:
+		return nil
+	case r.fetcher.diskDelay() < slowDisk:
+		return errStalled
+	case quiet < 2*r.timeout:
+		return nil
+	default:
+		return errSlowDisk
 	}
 }
 

@@ -53,8 +53,8 @@ func (n note) isSilent() bool {
 	return known && n.blocks == 0 && (n.err == nil || errors.Is(n.err, errSilent))
 }
 
-// heard notes that the source is not silent.
-func (w *watch) heard() {
+// noteAnswer notes that the source is not silent.
+func (w *watch) noteAnswer() {
 	if w.source.prober != nil {
 		w.job.trail.note(w.source, func(n *note) { n.silence = silence{} })
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,5 +47,50 @@ func TestSlowDiskIsNoFaultOfASource(t *testing.T) {
 		if !s.usable(time.Now()) {
 			t.Errorf("%s is left alone", s.name)
 		}
+	}
+}
+
+// A disk that is slow is no silence of the sources: the reader waits for it as long
+// again, and the error tells of the disk.
+func TestADiskThatDoesNotAnswer(t *testing.T) {
+	const timeout = 2 * time.Second
+	st := memoryStore(t)
+	root, data := shape{size: 3 << 20, chunk: 1 << 20, links: 5, raw: true}.build(t, offlineContent(st).dag)
+	for name, c := range map[string]struct {
+		takes time.Duration // to write a block
+		says  string
+	}{
+		"for a while":      {timeout * 5 / 4, ""},
+		"for far too long": {10 * timeout, "the disk of the repository has not answered for "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := behind(t, timeout, serveGateway(t, honest(t, st)))
+			keep, once, end := n.supply.keep, sync.Once{}, make(chan struct{})
+			n.supply.keep = func(ctx context.Context, b blocks.Block) error {
+				if b.Cid().Type() == cid.Raw {
+					once.Do(func() {
+						select {
+						case <-time.After(c.takes):
+						case <-end:
+						}
+					})
+				}
+				return keep(ctx, b)
+			}
+			begun := time.Now()
+			got, err := readCold(t, n, image.Path{Root: root})
+			took := time.Since(begun)
+			close(end)
+			if c.says == "" {
+				if err != nil || !bytes.Equal(got, data) {
+					t.Errorf("read %d bytes, %v", len(got), err)
+				}
+				return
+			}
+			if err == nil || image.ClassOf(err) != 0 || !strings.Contains(err.Error(), c.says) || took < 2*timeout {
+				t.Errorf("%v of the class %s after %s; want one of our own that says %q", err, image.ClassOf(err), took, c.says)
+			}
+		})
 	}
 }

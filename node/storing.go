@@ -71,7 +71,9 @@ func (s *supply) storing(all []blocks.Block) (stored func(error) error) {
 		s.expect(f, nd)
 		mine = append(mine, arrival{f, len(b.RawData()), nd, err, wait})
 	}
+	kept := s.disk.begin()
 	return func(err error) error {
+		kept()
 		for _, a := range mine {
 			s.stored(a, err)
 		}

@@ -78,6 +78,7 @@ type supply struct {
 	metrics *supplyMetrics
 	trails  *lru.Cache[cid.Cid, *trail]
 	slots   slots
+	disk    *delays // nil means that the blocks lie with another process
 	// room is for what readers of Ranges wait for and the slots have no place for.
 	room *semaphore.Weighted
 
@@ -111,6 +112,7 @@ func newSupply(session func(context.Context) ipld.NodeGetter, timeout time.Durat
 	return &supply{
 		session: session, learn: func(ipld.Node) {}, trust: func(cid.Cid) {}, denied: func(cid.Cid) error { return nil },
 		sources: func() []*supplier { return nil },
+		disk:    &delays{},
 		log:     slog.New(slog.DiscardHandler),
 		timeout: timeout, metrics: newSupplyMetrics(),
 		trails: trails, slots: slots{limit: firstStreams}, room: semaphore.NewWeighted(maxRanged),
@@ -170,6 +172,7 @@ func (s *supply) look(ctx context.Context, c cid.Cid) (ipld.Node, bool) {
 	if s.local == nil {
 		return nil, false
 	}
+	defer s.disk.begin()()
 	return s.local(ctx, c)
 }
 
@@ -243,12 +246,17 @@ func (s *supply) take(ctx context.Context, c cid.Cid, data []byte, came func()) 
 	nd, err := decode(block)
 	s.expect(f, nd)
 	// Others wait for it too, whatever becomes of the stream that brought it.
-	if err := s.keep(context.WithoutCancel(ctx), block); err != nil { // no fault of the source
+	if err := s.store(context.WithoutCancel(ctx), block); err != nil { // no fault of the source
 		s.land(f, nil, fmt.Errorf("keep what came: %w", err))
 		return true, nil
 	}
 	s.land(f, nd, err)
 	return true, nil
+}
+
+func (s *supply) store(ctx context.Context, b blocks.Block) error {
+	defer s.disk.begin()()
+	return s.keep(ctx, b)
 }
 
 // land ends the flight of a block.

@@ -15,12 +15,13 @@ type watch struct {
 	job    *job
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	timer  *time.Timer
 	silent *time.Timer // ends with the first byte
 	begun  time.Time
 
 	mu     sync.Mutex
 	first  time.Time // the first byte came
+	last   time.Time // a byte came, or was taken in
+	taking int       // blocks that are being taken in
 	bytes  int64
 	wasted int64 // of them, those of blocks that nobody wanted
 	blocks int   // that were wanted
@@ -32,17 +33,45 @@ type watch struct {
 func (j *job) watch(s *supplier) *watch {
 	ctx, cancel := context.WithCancelCause(j.ctx)
 	now := time.Now()
-	w := &watch{
-		source: s, job: j, ctx: ctx, cancel: cancel, begun: now, first: now,
-		timer: time.AfterFunc(j.supply.timeout, func() { cancel(errIdle) }),
-	}
+	w := &watch{source: s, job: j, ctx: ctx, cancel: cancel, begun: now, first: now, last: now}
 	w.silent = w.awaitAnswer()
+	go w.attend()
 	return w
+}
+
+// attend ends the asking when nothing has come for too long.
+func (w *watch) attend() {
+	l := newLull(min(maxIdle, w.job.supply.timeout))
+	defer l.Stop()
+	for {
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-l.C:
+			if last, limit := w.heard(); l.since(last) >= limit {
+				w.cancel(errIdle)
+				return
+			}
+		}
+	}
+}
+
+// heard returns when something came last, and how long the next may take.
+func (w *watch) heard() (last time.Time, limit time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch timeout := w.job.supply.timeout; {
+	case w.taking > 0: // the source may send no more before that is done
+		return time.Now(), timeout
+	case w.bytes == 0:
+		return w.last, timeout
+	default:
+		return w.last, min(maxIdle, timeout)
+	}
 }
 
 // end returns what the asking ended with, given the error that it shows.
 func (w *watch) end(err error) error {
-	w.timer.Stop()
 	w.silent.Stop()
 	if context.Cause(w.ctx) == errIdle { //nolint:errorlint // it is the very value that was set
 		if err = errIdle; w.bytes == 0 {
@@ -70,25 +99,36 @@ func (r *watched) Read(p []byte) (int, error) {
 }
 
 func (w *watch) came(n int) {
-	w.timer.Reset(min(maxIdle, w.job.supply.timeout))
 	w.job.bytes.Add(int64(n))
 	w.source.received.Add(int64(n))
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.last = time.Now()
 	if w.bytes == 0 {
 		w.silent.Stop()
-		w.heard()
-		w.first = time.Now()
+		w.noteAnswer()
+		w.first = w.last
 		w.source.answered(w.first.Sub(w.begun))
 	}
 	w.bytes += int64(n)
 }
 
-// takeFrom takes in a block that the source sent, which may send no more before
-// that is done.
+// take notes that a block that came is taken in; the caller calls taken.
+func (w *watch) take() (taken func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.taking++
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.taking--
+		w.last = time.Now()
+	}
+}
+
+// takeFrom takes in a block that the source sent.
 func (j *job) takeFrom(w *watch, c cid.Cid, data []byte) (bool, error) {
-	w.timer.Stop()
-	defer w.timer.Reset(min(maxIdle, j.supply.timeout))
+	defer w.take()()
 	taken, err := j.supply.take(w.ctx, c, data, func() {
 		j.trail.brought(w.source, 1)
 		w.mu.Lock()

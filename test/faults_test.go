@@ -1,12 +1,15 @@
 package test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,7 +87,11 @@ func startSeed(t testing.TB, l layout) (*seed, string) {
 // launchPuller starts a node that has nothing. The caller waits for it.
 func launchPuller(t testing.TB, flags ...string) *daemon {
 	t.Helper()
-	repo := tempDir(t)
+	return launchPullerIn(t, tempDir(t), flags...)
+}
+
+func launchPullerIn(t testing.TB, repo string, flags ...string) *daemon {
+	t.Helper()
 	must(t, cli(t.Context(), repo, "id")) // creates the repository
 	configure(t, repo, unannounced())
 	cmd, d, err := serveCommand(repo, append([]string{"--fetch-timeout", giveUp.String()}, flags...)...)
@@ -138,6 +145,7 @@ func TestFaults(t *testing.T) {
 	t.Run("of the link", f.faults)
 	t.Run("partition", f.partition)
 	t.Run("thirty clients", f.thirtyClients)
+	t.Run("not of the link", f.notOfTheLink)
 }
 
 // fault is something that happens to a link.
@@ -301,4 +309,52 @@ func (f *far) thirtyClients(t *testing.T) {
 			t.Errorf("%d bytes came by the wire for a blob of %d", came, f.layer.Size)
 		}
 	}
+}
+
+// What is no fault of the network is not taken for one: the daemon is stopped, or
+// its disk, for longer than a reader waits for what does not come.
+func (f *far) notOfTheLink(t *testing.T) {
+	var all []*download
+	var resume []func()
+	for _, byGateway := range []bool{true, false} {
+		for _, ofDisk := range []bool{true, false} {
+			disk := smallDisk(t, 256)
+			d := f.pullerOn(t, disk, byGateway)
+			got := begin(t, d.open(t, f.cid, f.layer.Digest), 0)
+			got.underWay(t)
+			all, resume = append(all, got), append(resume, d.interrupt(t, disk, ofDisk))
+		}
+	}
+	<-time.After(giveUp + 2*time.Second)
+	for _, resume := range resume {
+		resume()
+	}
+	for _, got := range all {
+		got.brings(t, f.layer.Digest)
+	}
+}
+
+func (f *far) pullerOn(t testing.TB, disk string, byGateway bool) *daemon {
+	t.Helper()
+	repo := filepath.Join(disk, "repo")
+	if byGateway {
+		return launchPullerIn(t, repo, "--offline", "--gateway", f.link(t, f.kubo.gateway, slowRate).url())
+	}
+	return launchPullerIn(t, repo, "--peer", f.link(t, f.peers[0].swarm, slowRate).multiaddr(f.peers[0].id))
+}
+
+// interrupt stops the daemon, or all writing to its disk, until resume is called.
+func (d *daemon) interrupt(t testing.TB, disk string, ofDisk bool) (resume func()) {
+	t.Helper()
+	if ofDisk {
+		must(t, command(t.Context(), "fsfreeze", "--freeze", disk))
+		resume = sync.OnceFunc(func() { must(t, command(context.WithoutCancel(t.Context()), "fsfreeze", "--unfreeze", disk)) })
+	} else {
+		if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		resume = sync.OnceFunc(func() { _ = d.cmd.Process.Signal(syscall.SIGCONT) })
+	}
+	t.Cleanup(resume)
+	return resume
 }
