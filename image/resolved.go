@@ -199,8 +199,9 @@ func (im *resolved) readUntil(ctx context.Context, waits int, enough func() bool
 		}
 		p, _ := im.table.get(dgst)
 		begun := time.Now()
-		_, tried[dgst] = im.readDocument(ctx, dgst, p)
-		if ClassOf(tried[dgst]) != Unavailable {
+		_, err := im.readDocument(ctx, dgst, p)
+		tried[dgst] = err
+		if err == nil || ClassOf(err) != Unavailable && ClassOf(err) != 0 {
 			continue
 		}
 		im.table.postpone(dgst)

@@ -5,26 +5,26 @@ import (
 	"time"
 )
 
+// slowDisk is how long the disk takes at least that is waited for.
+const slowDisk = time.Second
+
 // delays is what the disk is asked for just now, and since when. It is safe for
-// concurrent use; a nil one notes nothing.
+// concurrent use.
 type delays struct {
 	mu    sync.Mutex
-	last  int
+	count int
 	begun map[int]time.Time
 }
 
 // begin notes that the disk is asked; the caller calls end when it has answered.
 func (d *delays) begin() (end func()) {
-	if d == nil {
-		return func() {}
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.begun == nil {
 		d.begun = map[int]time.Time{}
 	}
-	d.last++
-	this := d.last
+	d.count++
+	this := d.count
 	d.begun[this] = time.Now()
 	return func() {
 		d.mu.Lock()
@@ -33,15 +33,14 @@ func (d *delays) begin() (end func()) {
 	}
 }
 
-// longest is how long the disk has not answered.
-func (d *delays) longest() (longest time.Duration) {
-	if d == nil {
-		return 0
-	}
+// isSlow reports whether the disk has not answered something for a while.
+func (d *delays) isSlow() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, begun := range d.begun {
-		longest = max(longest, time.Since(begun))
+		if time.Since(begun) >= slowDisk {
+			return true
+		}
 	}
-	return longest
+	return false
 }

@@ -33,6 +33,7 @@ type job struct {
 	ranged bool          // it began for the reader of a Range
 	leader *supplier     // who fetches it for us too; nil if nobody does
 	bytes  atomic.Int64  // that streams brought, without the blocks that nobody wanted
+	disk   delays        // of what came for it, and what came with that
 
 	// Guarded by supply.mu.
 	flights       map[cid.Cid]*flight

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"syscall"
-	"time"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/verifcid"
@@ -153,6 +152,7 @@ func (l *loader) close() {
 // failed returns the error of a block that did not come.
 func (l *loader) failed(c cid.Cid, err error) error {
 	var netErr net.Error
+	var slow slowDiskError
 	switch {
 	case image.ClassOf(err) != 0 || l.idle:
 		return err
@@ -161,11 +161,10 @@ func (l *loader) failed(c cid.Cid, err error) error {
 	case errors.Is(err, syscall.ENOSPC):
 		return l.fail(0, fmt.Errorf("the disk of the repository is full: block %s: %w", c, err),
 			"make room on it; the daemon removes what nothing needs by itself, try again then")
+	case errors.As(err, &slow):
+		return l.fail(0, fmt.Errorf("block %s: %w", c, err), "find out what keeps it busy; what came before is here when you try again")
 	case l.content.disk.isDamaged(c):
 		return l.damaged(c, err)
-	case errors.Is(err, errSlowDisk):
-		return l.fail(0, fmt.Errorf("block %s: the disk of the repository has not answered for %s", c, l.retrieve().fetcher.diskDelay().Round(time.Second)),
-			"find out what keeps it busy; what came before is here when you try again")
 	case errors.Is(err, errStalled):
 		return l.unavailable(c, errors.New(l.retrieve().progress()),
 			"pin it on a node that stays online, add a --peer that has it, or a --gateway")

@@ -6,30 +6,37 @@ import (
 )
 
 // Time in which this process did not run is no silence of anybody's: a tick that
-// comes late tells how long that was.
+// comes late tells how long that was. Nor is time that the disk took.
 func TestLull(t *testing.T) {
 	start := time.Now()
-	at := func(d time.Duration) time.Time { return start.Add(d) }
-	type look struct{ now, last, quiet time.Duration } // ticks are due each second
+	at := func(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
+	type look struct { // in seconds; a tick is due a second after the one before
+		now, last   float64
+		byDisk      bool
+		quiet, disk float64
+	}
 	for name, looks := range map[string][]look{
-		"it runs":                       {{1, 0, 1}, {2, 0, 2}, {3, 0, 3}},
-		"something comes":               {{1, 0, 1}, {3, 2, 0}, {4, 2, 1}},
-		"it is stopped":                 {{1, 0, 1}, {10, 0, 2}, {11, 0, 3}},
-		"it is stopped twice":           {{1, 0, 1}, {10, 0, 2}, {11, 0, 3}, {20, 0, 4}},
-		"something came, and it stops":  {{1, 0, 1}, {10, 1, 1}, {11, 1, 2}},
-		"something comes after a stop":  {{1, 0, 1}, {10, 9, 0}, {11, 9, 1}, {12, 9, 2}},
-		"and it is stopped after that":  {{1, 0, 1}, {10, 9, 0}, {20, 9, 1}},
-		"something came before it runs": {{1, -2, 3}, {2, -2, 4}},
+		"it runs":                       {{now: 1, quiet: 1}, {now: 2, quiet: 2}, {now: 3, quiet: 3}},
+		"it is busy":                    {{now: 1.25, quiet: 1.25}, {now: 2.5, quiet: 2.5}, {now: 3.75, quiet: 3.75}},
+		"something comes":               {{now: 1, quiet: 1}, {now: 2, last: 1.5, quiet: 0.5}, {now: 3, last: 1.5, quiet: 1.5}},
+		"it is stopped":                 {{now: 1, quiet: 1}, {now: 10, quiet: 2}, {now: 11, quiet: 3}},
+		"it is stopped twice":           {{now: 1, quiet: 1}, {now: 10, quiet: 2}, {now: 11, quiet: 3}, {now: 20, quiet: 4}},
+		"something came, and it stops":  {{now: 1, quiet: 1}, {now: 10, last: 1.5, quiet: 0.5}, {now: 11, last: 1.5, quiet: 1.5}},
+		"something comes after a stop":  {{now: 1, quiet: 1}, {now: 10, last: 9.75, quiet: 0.25}, {now: 11, last: 9.75, quiet: 1.25}},
+		"and another time":              {{now: 1, quiet: 1}, {now: 10, quiet: 2}, {now: 11, last: 10.5, quiet: 0.5}},
+		"and it is stopped after that":  {{now: 1, quiet: 1}, {now: 10, last: 9.75, quiet: 0.25}, {now: 20, last: 9.75, quiet: 1.25}},
+		"something came before it runs": {{now: 1, last: -2, quiet: 3}, {now: 2, last: -2, quiet: 4}},
+		"the disk is slow":              {{now: 1, quiet: 1}, {now: 2, byDisk: true, quiet: 1, disk: 1}, {now: 3, byDisk: true, quiet: 1, disk: 2}, {now: 4, quiet: 2, disk: 2}},
+		"it has taken something in":     {{now: 1, quiet: 1}, {now: 2, byDisk: true, quiet: 1, disk: 1}, {now: 3, last: 2.5, quiet: 0.5}},
+		"it is slow and stopped":        {{now: 1, byDisk: true, disk: 1}, {now: 10, byDisk: true, quiet: 1, disk: 1}},
 	} {
-		l := &lull{last: start, due: at(time.Second)}
+		l := &lull{looked: start, due: at(1)}
 		for _, look := range looks {
-			now := at(look.now * time.Second)
-			got := l.at(now, at(look.last*time.Second))
-			// What came after the tick was due came to a process that ran.
-			if got < look.quiet*time.Second || got > (look.quiet+1)*time.Second {
-				t.Errorf("%s: after %ds quiet for %s, want %ds", name, look.now, got, look.quiet)
+			quiet, disk := l.at(at(look.now), at(look.last), look.byDisk)
+			if quiet.Seconds() != look.quiet || disk.Seconds() != look.disk {
+				t.Errorf("%s: after %gs quiet for %s, the disk for %s; want %gs and %gs", name, look.now, quiet, disk, look.quiet, look.disk)
 			}
-			l.due = now.Add(time.Second)
+			l.due = at(look.now + 1)
 		}
 	}
 }
@@ -39,7 +46,7 @@ func TestLullTicks(t *testing.T) {
 	for _, limit := range []time.Duration{10 * time.Millisecond, lullStep + 10*time.Millisecond} {
 		l, begun := newLull(limit), time.Now()
 		for range l.C {
-			if l.since(begun) >= limit {
+			if quiet, _ := l.since(begun, false); quiet >= limit {
 				break
 			}
 		}

@@ -31,7 +31,7 @@ func (r *remote) askFirst(s *supply, o Options) error {
 		nd, err := dag.Get(ctx, c)
 		return nd, err == nil
 	}
-	s.keep, s.disk = r.keep, nil
+	s.keep, s.foreign = r.keep, true
 	return nil
 }
 

@@ -18,11 +18,15 @@ var errMoved = errors.New("the reader went elsewhere")
 // errStalled is why a wait for a block ended: nothing arrived for too long.
 var errStalled = errors.New("nothing arrived")
 
-// errSlowDisk is an errStalled: something may have arrived, and lies nowhere yet.
-var errSlowDisk = fmt.Errorf("%w here: the disk does not answer", errStalled)
+// slowDiskError is why a wait for a block ended that may have arrived, and was not
+// read or written within that time. It is an errStalled.
+type slowDiskError time.Duration
 
-// slowDisk is how long the disk may take to read or write a block.
-const slowDisk = time.Second
+func (e slowDiskError) Error() string {
+	return fmt.Sprintf("the disk of the repository has not answered for %s", time.Duration(e).Round(time.Second))
+}
+
+func (slowDiskError) Is(target error) bool { return target == errStalled } //nolint:errorlint // it is the very value
 
 // fetcher brings blocks from wherever they are, this disk included.
 type fetcher interface {
@@ -39,8 +43,8 @@ type fetcher interface {
 	claim(batches []batch)
 	// tell says who was asked so far, for people.
 	tell() string
-	// diskDelay is how long this node's own disk has not answered.
-	diskDelay() time.Duration
+	// byDisk reports whether a block is waited for because the disk is.
+	byDisk(c cid.Cid, looks *delays) bool
 	// close ends the use of the fetcher.
 	close()
 }
@@ -61,9 +65,10 @@ func (f follower) begin(ctx context.Context, b batch, deliver func(ipld.Node)) (
 
 func (f follower) claim(batches []batch) { f.supply.claimAll(batches) }
 
-func (f follower) tell() string             { return f.trail.tell() }
-func (f follower) diskDelay() time.Duration { return f.supply.disk.longest() }
-func (f follower) close()                   { f.trail.leave() }
+func (f follower) byDisk(c cid.Cid, looks *delays) bool { return f.supply.byDisk(c, looks) }
+
+func (f follower) tell() string { return f.trail.tell() }
+func (f follower) close()       { f.trail.leave() }
 
 // getBlocks brings blocks by what a DAGService offers.
 func getBlocks(ctx context.Context, from ipld.NodeGetter, cids []cid.Cid, deliver func(ipld.Node)) error {
@@ -107,8 +112,9 @@ type retrieval struct {
 	state   *boxoretrieval.State
 	ctx     context.Context
 	cancel  context.CancelFunc
-	idle    bool // no reader has asked for it
-	ranged  bool // the reader is one of a Range
+	looks   delays // for what is here already
+	idle    bool   // no reader has asked for it
+	ranged  bool   // the reader is one of a Range
 
 	mu     sync.Mutex
 	wants  map[cid.Cid]*want // in flight or held
@@ -198,12 +204,14 @@ func (r *retrieval) reset() {
 // begin begins to fetch a batch; rest ends every want of it.
 func (r *retrieval) begin(ctx context.Context, b batch, wants map[cid.Cid]*want) (rest func()) {
 	b.direct, b.idle, b.ranged = b.direct && !r.idle, r.idle, r.ranged
+	looked := r.looks.begin()
 	fetched := r.fetcher.begin(ctx, b, func(nd ipld.Node) {
 		if w, ok := wants[nd.Cid()]; ok {
 			delete(wants, nd.Cid())
 			r.deliver(w, nd)
 		}
 	})
+	looked()
 	return func() { r.end(wants, fetched()) }
 }
 
@@ -279,7 +287,8 @@ func (r *retrieval) want(b batch, keep bool) (w *want, asked bool) {
 	return w, false
 }
 
-// wait returns what w brings, and forgets it then.
+// wait returns what w brings, and forgets it then. For a slow disk it waits as long
+// again as for the network.
 func (r *retrieval) wait(c cid.Cid, w *want) (ipld.Node, error) {
 	begun, l := time.Now(), newLull(r.timeout)
 	defer l.Stop()
@@ -293,25 +302,14 @@ func (r *retrieval) wait(c cid.Cid, w *want) (ipld.Node, error) {
 		case <-r.ctx.Done():
 			return nil, r.ctx.Err()
 		case <-l.C:
-			if err := r.stalled(l.since(r.lastSince(begun))); err != nil {
-				return nil, err
+			quiet, disk := l.since(r.lastSince(begun), r.fetcher.byDisk(c, &r.looks))
+			switch {
+			case quiet >= r.timeout:
+				return nil, errStalled
+			case quiet+disk >= 2*r.timeout:
+				return nil, slowDiskError(disk)
 			}
 		}
-	}
-}
-
-// stalled returns why a reader waits no longer, nil if it does. A slow disk has as
-// much time again, for what it has not taken in may be what the reader waits for.
-func (r *retrieval) stalled(quiet time.Duration) error {
-	switch {
-	case quiet < r.timeout:
-		return nil
-	case r.fetcher.diskDelay() < slowDisk:
-		return errStalled
-	case quiet < 2*r.timeout:
-		return nil
-	default:
-		return errSlowDisk
 	}
 }
 

@@ -62,20 +62,25 @@ type arrival struct {
 // asked for them; the caller says by stored how it ended.
 func (s *supply) storing(all []blocks.Block) (stored func(error) error) {
 	var mine []arrival
+	kept := map[*job]func(){}
 	for _, b := range all {
 		f, wait := s.comes(b)
 		if f == nil {
 			continue
 		}
+		if kept[f.job] == nil {
+			kept[f.job] = f.job.disk.begin()
+		}
 		nd, err := decode(b)
 		s.expect(f, nd)
 		mine = append(mine, arrival{f, len(b.RawData()), nd, err, wait})
 	}
-	kept := s.disk.begin()
 	return func(err error) error {
-		kept()
 		for _, a := range mine {
 			s.stored(a, err)
+		}
+		for _, kept := range kept {
+			kept()
 		}
 		return err
 	}

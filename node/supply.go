@@ -63,6 +63,8 @@ type supply struct {
 	// means that session looks here first, and stores.
 	local func(context.Context, cid.Cid) (ipld.Node, bool)
 	keep  func(context.Context, blocks.Block) error
+	// foreign says that both are another process's, whose disk is not ours.
+	foreign bool
 	// session gets blocks by the node's own exchange, if all else fails.
 	session func(context.Context) ipld.NodeGetter
 	// sources are those that stream; nil means none.
@@ -78,7 +80,6 @@ type supply struct {
 	metrics *supplyMetrics
 	trails  *lru.Cache[cid.Cid, *trail]
 	slots   slots
-	disk    *delays // nil means that the blocks lie with another process
 	// room is for what readers of Ranges wait for and the slots have no place for.
 	room *semaphore.Weighted
 
@@ -112,7 +113,6 @@ func newSupply(session func(context.Context) ipld.NodeGetter, timeout time.Durat
 	return &supply{
 		session: session, learn: func(ipld.Node) {}, trust: func(cid.Cid) {}, denied: func(cid.Cid) error { return nil },
 		sources: func() []*supplier { return nil },
-		disk:    &delays{},
 		log:     slog.New(slog.DiscardHandler),
 		timeout: timeout, metrics: newSupplyMetrics(),
 		trails: trails, slots: slots{limit: firstStreams}, room: semaphore.NewWeighted(maxRanged),
@@ -172,7 +172,6 @@ func (s *supply) look(ctx context.Context, c cid.Cid) (ipld.Node, bool) {
 	if s.local == nil {
 		return nil, false
 	}
-	defer s.disk.begin()()
 	return s.local(ctx, c)
 }
 
@@ -245,8 +244,9 @@ func (s *supply) take(ctx context.Context, c cid.Cid, data []byte, came func()) 
 	came()
 	nd, err := decode(block)
 	s.expect(f, nd)
+	defer f.job.disk.begin()()
 	// Others wait for it too, whatever becomes of the stream that brought it.
-	if err := s.store(context.WithoutCancel(ctx), block); err != nil { // no fault of the source
+	if err := s.keep(context.WithoutCancel(ctx), block); err != nil { // no fault of the source
 		s.land(f, nil, fmt.Errorf("keep what came: %w", err))
 		return true, nil
 	}
@@ -254,9 +254,16 @@ func (s *supply) take(ctx context.Context, c cid.Cid, data []byte, came func()) 
 	return true, nil
 }
 
-func (s *supply) store(ctx context.Context, b blocks.Block) error {
-	defer s.disk.begin()()
-	return s.keep(ctx, b)
+// byDisk reports whether a block is waited for because the disk is: a look for it
+// takes long, or to take in what came for the job that brings it.
+func (s *supply) byDisk(c cid.Cid, looks *delays) bool {
+	if s.foreign {
+		return false
+	}
+	s.mu.Lock()
+	f := s.flights[c]
+	s.mu.Unlock()
+	return looks.isSlow() || f != nil && f.job.disk.isSlow()
 }
 
 // land ends the flight of a block.

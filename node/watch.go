@@ -48,7 +48,8 @@ func (w *watch) attend() {
 		case <-w.ctx.Done():
 			return
 		case <-l.C:
-			if last, limit := w.heard(); l.since(last) >= limit {
+			last, limit := w.heard()
+			if quiet, _ := l.since(last, false); quiet >= limit {
 				w.cancel(errIdle)
 				return
 			}
@@ -129,6 +130,7 @@ func (w *watch) take() (taken func()) {
 // takeFrom takes in a block that the source sent.
 func (j *job) takeFrom(w *watch, c cid.Cid, data []byte) (bool, error) {
 	defer w.take()()
+	defer j.disk.begin()()
 	taken, err := j.supply.take(w.ctx, c, data, func() {
 		j.trail.brought(w.source, 1)
 		w.mu.Lock()

@@ -314,24 +314,37 @@ func (f *far) thirtyClients(t *testing.T) {
 // What is no fault of the network is not taken for one: the daemon is stopped, or
 // its disk, for longer than a reader waits for what does not come.
 func (f *far) notOfTheLink(t *testing.T) {
-	var all []*download
-	var resume []func()
+	var trials []*interrupted
 	for _, byGateway := range []bool{true, false} {
 		for _, ofDisk := range []bool{true, false} {
 			disk := smallDisk(t, 256)
 			d := f.pullerOn(t, disk, byGateway)
-			got := begin(t, d.open(t, f.cid, f.layer.Digest), 0)
-			got.underWay(t)
-			all, resume = append(all, got), append(resume, d.interrupt(t, disk, ofDisk))
+			trials = append(trials, &interrupted{daemon: d, url: d.open(t, f.cid, f.layer.Digest), disk: disk, ofDisk: ofDisk})
 		}
 	}
+	for _, trial := range trials {
+		trial.got = begin(t, trial.url, 0)
+	}
+	for _, trial := range trials {
+		trial.got.underWay(t)
+		trial.interrupt(t)
+	}
 	<-time.After(giveUp + 2*time.Second)
-	for _, resume := range resume {
-		resume()
+	for _, trial := range trials {
+		trial.resume()
 	}
-	for _, got := range all {
-		got.brings(t, f.layer.Digest)
+	for _, trial := range trials {
+		trial.got.brings(t, f.layer.Digest)
 	}
+}
+
+type interrupted struct {
+	*daemon
+	url    string
+	disk   string
+	ofDisk bool
+	got    *download
+	resume func()
 }
 
 func (f *far) pullerOn(t testing.TB, disk string, byGateway bool) *daemon {
@@ -344,17 +357,16 @@ func (f *far) pullerOn(t testing.TB, disk string, byGateway bool) *daemon {
 }
 
 // interrupt stops the daemon, or all writing to its disk, until resume is called.
-func (d *daemon) interrupt(t testing.TB, disk string, ofDisk bool) (resume func()) {
+func (i *interrupted) interrupt(t testing.TB) {
 	t.Helper()
-	if ofDisk {
-		must(t, command(t.Context(), "fsfreeze", "--freeze", disk))
-		resume = sync.OnceFunc(func() { must(t, command(context.WithoutCancel(t.Context()), "fsfreeze", "--unfreeze", disk)) })
+	if i.ofDisk {
+		must(t, command(t.Context(), "fsfreeze", "--freeze", i.disk))
+		i.resume = sync.OnceFunc(func() { must(t, command(context.WithoutCancel(t.Context()), "fsfreeze", "--unfreeze", i.disk)) })
 	} else {
-		if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		if err := i.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		resume = sync.OnceFunc(func() { _ = d.cmd.Process.Signal(syscall.SIGCONT) })
+		i.resume = sync.OnceFunc(func() { _ = i.cmd.Process.Signal(syscall.SIGCONT) })
 	}
-	t.Cleanup(resume)
-	return resume
+	t.Cleanup(i.resume)
 }
