@@ -26,7 +26,7 @@ func (e slowDiskError) Error() string {
 	return fmt.Sprintf("the disk of the repository has not answered for %s", time.Duration(e).Round(time.Second))
 }
 
-func (slowDiskError) Is(target error) bool { return target == errStalled } //nolint:errorlint // it is the very value
+func (slowDiskError) Is(target error) bool { return target == errStalled }
 
 // fetcher brings blocks from wherever they are, this disk included.
 type fetcher interface {
