@@ -36,6 +36,9 @@ type Request struct {
 	// Pushed says that it was made here: all that is below its root is kept,
 	// and no policy is asked, which decides when it is to be served.
 	Pushed bool `json:"pushed,omitempty"`
+	// resumed says that nobody waits: what is listed as incomplete is to be
+	// completed, if it still is so.
+	resumed bool
 }
 
 // Progress is how far an Add is, in bytes and blobs.
@@ -49,7 +52,7 @@ type Progress struct {
 func (k *Keeper) Add(ctx context.Context, r Request, told func(Progress)) (*Image, error) {
 	id := idOf(r.Path)
 	as := asks
-	if r.Pulled {
+	if r.Pulled || r.resumed {
 		as = waits
 	}
 	end, err := k.claim(ctx, id, as)
@@ -63,6 +66,9 @@ func (k *Keeper) Add(ctx context.Context, r Request, told func(Progress)) (*Imag
 	if err != nil {
 		return nil, err
 	}
+	if r.resumed && (had == nil || had.State == Kept) {
+		return had, errLetGo
+	}
 	i := merge(had, r)
 	if i.State == Incomplete {
 		if err := k.ledger.Update(ctx, i); err != nil {
@@ -70,6 +76,9 @@ func (k *Keeper) Add(ctx context.Context, r Request, told func(Progress)) (*Imag
 		}
 	}
 	if err := k.complete(ctx, i, told); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, k.failed(ctx, i, had, err)
 	}
 	return i, nil
@@ -138,37 +147,60 @@ func (i *Image) Selection() (image.Selection, error) {
 
 // complete fetches what is missing of an image, and pins it.
 func (k *Keeper) complete(ctx context.Context, i *Image, told func(Progress)) error {
-	release, err := k.blocks.Hold(ctx)
+	c, parts, err := k.resolve(ctx, i)
 	if err != nil {
 		return err
 	}
-	defer release()
-	selection, err := i.Selection()
-	if err != nil {
-		return err
-	}
-	c, parts, err := Closure(ctx, k.images, k.blocks, i.Path(), selection, i.Pushed)
-	if err != nil {
-		return err
-	}
-	if err := k.admit(ctx, i, c); err != nil {
-		return err
-	}
-	i.Form, i.Whole, i.Size, i.Has = c.Form, whole(parts), c.Size, c.Manifests
 	if err := k.fetch(ctx, i, c, parts, told); err != nil {
 		return err
 	}
 	k.changing.Lock()
 	defer k.changing.Unlock()
-	if err := k.blocks.Pin(ctx, parts, i.Name); err != nil {
-		return err
-	}
-	i.State, i.Missing, i.Problem = Kept, nil, ""
-	gone, err := k.ledger.record(ctx, i, parts)
+	gone, err := k.pin(ctx, i, parts)
 	if err != nil {
-		return err
+		// What was pinned of it may be nobody's, or another's.
+		return errors.Join(err, k.release(context.WithoutCancel(ctx), parts))
 	}
 	return k.release(ctx, gone)
+}
+
+// resolve finds the parts of an image. What it reads no collection removes, nor, from
+// its end to that of the addition, the parts: to hold back every collection for as
+// long as an addition takes, which may have no end, would fill the disk.
+func (k *Keeper) resolve(ctx context.Context, i *Image) (*image.Closure, []Part, error) {
+	release, err := k.blocks.Hold(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	selection, err := i.Selection()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, parts, err := Closure(ctx, k.images, k.blocks, i.Path(), selection, i.Pushed)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := k.admit(ctx, i, c); err != nil {
+		return nil, nil, err
+	}
+	k.needs(i.id(), parts)
+	i.Form, i.Whole, i.Size, i.Has = c.Form, whole(parts), c.Size, c.Manifests
+	return c, parts, nil
+}
+
+// pin pins the parts of an image that is here, and returns those that it no longer
+// has. The caller holds changing.
+func (k *Keeper) pin(ctx context.Context, i *Image, parts []Part) (gone []Part, err error) {
+	if err := k.blocks.Pin(ctx, parts, i.Name); err != nil {
+		return nil, err
+	}
+	kept := *i
+	kept.State, kept.Missing, kept.Problem = Kept, nil, ""
+	if gone, err = k.ledger.record(ctx, &kept, parts); err == nil {
+		*i = kept
+	}
+	return gone, err
 }
 
 // admit refuses what policy does not let be kept.
@@ -187,7 +219,8 @@ func (k *Keeper) admit(ctx context.Context, i *Image, c *image.Closure) error {
 	return k.options.Policy.admitKeeping(ctx, i, c)
 }
 
-// fits refuses to fetch what the disk could not hold if it were empty. Such an image
+// fits refuses to fetch what the disk could not hold if it were empty; what is here
+// may share its blocks. Such an image
 // may be one block that repeats itself, of which all could be read and not in any time.
 func (k *Keeper) fits(ctx context.Context, i *Image, missing []ocispec.Descriptor) error {
 	u, err := k.blocks.Usage(ctx)
@@ -335,6 +368,8 @@ func (f *fetching) tell(now bool) {
 func (k *Keeper) failed(ctx context.Context, i, had *Image, err error) error {
 	ctx = context.WithoutCancel(ctx)
 	switch {
+	case isEnded(err):
+		return fmt.Errorf("keep %s: %w", i.Path(), err)
 	case had != nil && had.State == Kept:
 		return fmt.Errorf("keep more of %s, which stays as it is: %w", i.Path(), err)
 	case had == nil && slices.Contains([]image.Class{image.NotFound, image.NotImage, image.Malformed, image.Denied}, image.ClassOf(err)):

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ipfs-registry/ipfs-registry/image"
 )
 
 // maxPulled bounds the images that wait to be kept.
@@ -35,34 +37,59 @@ func (k *Keeper) pullsOver() (over []string, next time.Duration) {
 		}
 		if left > 0 {
 			next = min(next, left)
-		} else {
+		} else if k.adding[id] == nil && time.Now().After(k.later[id].at) {
 			over = append(over, id)
 		}
 	}
 	return over, next
 }
 
-// takePull returns what was pulled of an image, nil if it was taken already; what is
-// pulled of it from now on is another pull.
-func (k *Keeper) takePull(id string) *pull {
+// pullOf returns what was pulled of an image, nil if nothing was.
+func (k *Keeper) pullOf(id string) *pull {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	defer delete(k.pulled, id)
-	return k.pulled[id]
+	p := k.pulled[id]
+	if p == nil {
+		return nil
+	}
+	return &pull{p.path, slices.Clone(p.manifests), p.last}
 }
 
+// seenTo forgets what was pulled, unless more was meanwhile.
+func (k *Keeper) seenTo(was *pull) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p := k.pulled[idOf(was.path)]; p != nil && p.last.Equal(was.last) {
+		delete(k.pulled, idOf(was.path))
+	}
+}
+
+// keepPull keeps what was pulled. Of what is listed as incomplete then the rest comes
+// some time; what is kept already, with another part of it, has to be tried again.
 func (k *Keeper) keepPull(ctx context.Context, id string) error {
-	p := k.takePull(id)
+	p := k.pullOf(id)
 	if p == nil {
 		return nil
 	}
 	i, err := k.touch(ctx, p)
 	// The rest of an image that was asked for by name was not asked for.
-	if err != nil || !k.options.OnPull || i != nil && (i.Explicit || i.covers(p.manifests)) {
-		return err
+	if err == nil && k.options.OnPull && (i == nil || !i.Explicit && !i.covers(p.manifests)) {
+		_, err = k.Add(ctx, Request{Path: p.path, Manifests: p.manifests, Pulled: true}, nil)
+		if err == nil || passes(err) && ctx.Err() == nil {
+			k.tried(id, err)
+		}
+		if i != nil && i.State == Kept && (passes(err) || errors.Is(err, errTaken)) {
+			return err
+		}
 	}
-	_, err = k.Add(ctx, Request{Path: p.path, Manifests: p.manifests, Pulled: true}, nil)
+	k.seenTo(p)
 	return err
+}
+
+// passes reports whether what failed may succeed another time.
+func passes(err error) bool {
+	class := image.ClassOf(err)
+	return err != nil && !isEnded(err) && (class == 0 || class == image.Unavailable)
 }
 
 // covers reports whether manifests are kept, or will be when i is complete.
@@ -101,7 +128,7 @@ func (k *Keeper) expire(ctx context.Context) error {
 		return err
 	}
 	for len(evictable) > 0 && k.options.Retain > 0 && time.Since(evictable[0].Pulled) > k.options.Retain {
-		if err := k.evict(ctx, evictable[0], "it was not pulled for longer than pin.retain"); err != nil {
+		if _, err := k.evict(ctx, evictable[0], "it was not pulled for longer than pin.retain"); err != nil {
 			return err
 		}
 		evictable = evictable[1:]
@@ -111,7 +138,7 @@ func (k *Keeper) expire(ctx context.Context) error {
 		if err != nil || size <= k.options.Quota {
 			return err
 		}
-		if err := k.evict(ctx, evictable[0], "the images take more than pin.quota"); err != nil {
+		if _, err := k.evict(ctx, evictable[0], "the images take more than pin.quota"); err != nil {
 			return err
 		}
 		evictable = evictable[1:]
@@ -137,23 +164,25 @@ func (k *Keeper) evictable(ctx context.Context) ([]*Image, error) {
 
 // evict lets go of an image that was evictable, if it still is. A collection may have
 // taken minutes, and meanwhile it was pulled, or somebody asked for it by name.
-func (k *Keeper) evict(ctx context.Context, was *Image, why string) error {
+func (k *Keeper) evict(ctx context.Context, was *Image, why string) (evicted bool, err error) {
 	if is, err := k.isEvictable(ctx, was); err != nil || !is {
-		return err
+		return false, err
 	}
 	end, err := k.claim(ctx, was.id(), evicts)
 	if errors.Is(err, errWanted) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer end()
+	k.changing.Lock()
+	defer k.changing.Unlock()
 	if is, err := k.isEvictable(ctx, was); err != nil || !is {
-		return err
+		return false, err
 	}
 	k.options.Log.Info("letting go of an image", "image", was.Name, "bytes", was.Size, "why", why)
-	return k.drop(ctx, was)
+	return true, k.letGo(ctx, was)
 }
 
 func (k *Keeper) isEvictable(ctx context.Context, was *Image) (bool, error) {
@@ -193,8 +222,12 @@ func (k *Keeper) makeRoom(ctx context.Context) error {
 		if full, err = k.isFull(ctx); err != nil || !full {
 			return err
 		}
-		if err := k.evict(ctx, i, "the disk is full"); err != nil {
+		evicted, err := k.evict(ctx, i, "the disk is full")
+		if err != nil {
 			return err
+		}
+		if !evicted {
+			continue
 		}
 		if err := k.collectLogged(ctx); err != nil {
 			return err

@@ -79,6 +79,7 @@ type Keeper struct {
 	pulled  map[string]*pull     // likewise
 	readers map[string]int       // likewise: how many read from it just now
 	later   map[string]retry     // likewise
+	asked   map[string]int       // likewise: how many ask for it by name, or wait to
 	// bringing are those for which Run does something just now, likewise.
 	bringing map[string]bool
 
@@ -97,7 +98,7 @@ func New(images Resolver, blocks Blocks, store Store, o Options) *Keeper {
 	k := &Keeper{
 		images: images, blocks: blocks, ledger: NewLedger(store), options: o,
 		adding: map[string]*addition{}, pulled: map[string]*pull{}, readers: map[string]int{}, later: map[string]retry{},
-		bringing: map[string]bool{},
+		asked: map[string]int{}, bringing: map[string]bool{},
 		wakeTidy: make(chan struct{}, 1), wakeBring: make(chan struct{}, 1),
 	}
 	if o.Key != "" {
@@ -130,11 +131,16 @@ func (k *Keeper) Remove(ctx context.Context, p image.Path) error {
 	return k.drop(ctx, i)
 }
 
-// drop takes an image out of the ledger and removes the pins that nothing else
-// needs. If it ends in between, the next start removes them.
 func (k *Keeper) drop(ctx context.Context, i *Image) error {
 	k.changing.Lock()
 	defer k.changing.Unlock()
+	return k.letGo(ctx, i)
+}
+
+// letGo takes an image out of the ledger and removes the pins that nothing else
+// needs. If it ends in between, the next start removes them. The caller holds changing.
+func (k *Keeper) letGo(ctx context.Context, i *Image) error {
+	k.forget(i.id())
 	parts, err := k.ledger.remove(ctx, i)
 	if err != nil {
 		return fmt.Errorf("let go of %s: %w", i.Path(), err)
@@ -142,9 +148,6 @@ func (k *Keeper) drop(ctx context.Context, i *Image) error {
 	if err := k.release(ctx, parts); err != nil {
 		return fmt.Errorf("let go of %s: %w", i.Path(), err)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.later, i.id())
 	return nil
 }
 
@@ -170,9 +173,10 @@ func (k *Keeper) Collect(ctx context.Context, dry bool) (Freed, error) {
 }
 
 // roots are the parts of all images: of those that are not pinned yet, and of
-// the others in case that a crash cost them a pin.
+// the others in case that a crash cost them a pin; and those of the additions under
+// way.
 func (k *Keeper) roots(ctx context.Context) ([]Part, error) {
-	var roots []Part
+	roots := k.underWay()
 	for i, err := range k.ledger.All(ctx) {
 		if err != nil {
 			return nil, err
@@ -193,77 +197,4 @@ func (k *Keeper) roots(ctx context.Context) ([]Part, error) {
 		}
 	}
 	return roots, nil
-}
-
-// addition is an Add under way.
-type addition struct {
-	done   chan struct{}
-	cancel context.CancelFunc // nil while nothing can be cancelled
-	as     claimant
-	over   bool // it is to end
-}
-
-// claimant is who claims an image, by what becomes of an addition of it under way.
-type claimant int
-
-const (
-	waits   claimant = iota // for its end
-	asks                    // waits too, for somebody who asked for the image by name
-	evicts                  // ends it, unless it asks
-	removes                 // ends it
-)
-
-// errWanted is why an image can't be claimed to be evicted.
-var errWanted = errors.New("somebody asks for the image by name")
-
-// claim makes the caller the only one that changes an image, until it calls
-// end.
-func (k *Keeper) claim(ctx context.Context, id string, as claimant) (end func(), err error) {
-	for {
-		k.mu.Lock()
-		other := k.adding[id]
-		if other == nil {
-			mine := &addition{done: make(chan struct{}), as: as}
-			k.adding[id] = mine
-			k.mu.Unlock()
-			return func() {
-				k.mu.Lock()
-				delete(k.adding, id)
-				k.mu.Unlock()
-				close(mine.done)
-			}, nil
-		}
-		wanted := as == evicts && other.as == asks
-		if as >= evicts && !wanted {
-			other.end()
-		}
-		k.mu.Unlock()
-		if wanted {
-			return nil, errWanted
-		}
-		select {
-		case <-other.done:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// end ends an addition, be it only about to begin. It needs Keeper.mu.
-func (a *addition) end() {
-	if a.over = true; a.cancel != nil {
-		a.cancel()
-	}
-}
-
-// cancellable returns a context that a Remove of the image cancels.
-func (k *Keeper) cancellable(ctx context.Context, id string) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	a := k.adding[id]
-	if a.cancel = cancel; a.over {
-		cancel()
-	}
-	return ctx, cancel
 }

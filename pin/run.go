@@ -47,7 +47,6 @@ type pull struct {
 func (k *Keeper) Run(ctx context.Context) {
 	k.warn(ctx, "repair the pins of the images that are kept", k.reconcile(ctx))
 	var others, beside errgroup.Group
-	beside.SetLimit(maxBeside)
 	others.Go(func() error { k.scrub(ctx); return nil })
 	others.Go(func() error { every(ctx, k.wakeTidy, k.tidy); return nil })
 	every(ctx, k.wakeBring, func(ctx context.Context) time.Duration { return k.bring(ctx, &beside) })
@@ -100,14 +99,11 @@ func (k *Keeper) bring(ctx context.Context, beside *errgroup.Group) time.Duratio
 func (k *Keeper) begin(beside *errgroup.Group, id string, do func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.bringing[id] {
+	if k.bringing[id] || len(k.bringing) >= maxBeside {
 		return
 	}
 	k.bringing[id] = true
-	if beside.TryGo(func() error { do(); k.brought(id); return nil }) {
-		return
-	}
-	delete(k.bringing, id)
+	beside.Go(func() error { do(); k.brought(id); return nil })
 }
 
 func (k *Keeper) brought(id string) {
@@ -118,9 +114,9 @@ func (k *Keeper) brought(id string) {
 	wake(k.wakeBring)
 }
 
-// warn tells of what failed, which an addition did not that a Remove has ended.
+// warn tells of what failed, which an addition did not that others have ended.
 func (k *Keeper) warn(ctx context.Context, op string, err error) {
-	if err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+	if err != nil && ctx.Err() == nil && !isEnded(err) {
 		k.options.Log.Warn("could not "+op, "error", err)
 	}
 }
@@ -192,15 +188,20 @@ func (k *Keeper) resume(ctx context.Context, beside *errgroup.Group) error {
 }
 
 func (k *Keeper) goOn(ctx context.Context, i *Image) {
-	_, err := k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit}, nil)
+	_, err := k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit, resumed: true}, nil)
+	if ctx.Err() != nil || isEnded(err) {
+		return
+	}
 	k.tried(i.id(), err)
-	switch {
-	case err == nil:
+	if err == nil {
 		k.options.Log.Info("an image is kept whole now", "image", i.Name)
-	case !errors.Is(err, context.Canceled): // else it is let go of, or all ends
+	} else {
 		k.options.Log.Info("an image stays incomplete for now", "image", i.Name, "error", err)
 	}
 }
+
+// isEnded reports whether others have ended an addition.
+func isEnded(err error) bool { return errors.Is(err, errLetGo) || errors.Is(err, errTaken) }
 
 // due reports whether it is time to try an image again, and nobody does.
 func (k *Keeper) due(id string) bool {

@@ -151,42 +151,6 @@ func TestWhatWasJustPulledIsNotLetGoOf(t *testing.T) {
 	})
 }
 
-// Nor is one for which somebody waits until an addition has ended that nobody asked
-// for.
-func TestWhoAsksByNameMayComeSecond(t *testing.T) {
-	for range 20 { // either may be the first when that has ended
-		synctest.Test(t, func(t *testing.T) {
-			h := newHost(pin.Options{})
-			root, _ := h.layout("a layer")
-			p := image.Path{Root: root}
-			h.add(t, pin.Request{Path: p, Pulled: true})
-			h.Keeper = pin.New(endless{h.images, []cid.Cid{root}}, h.node, h.store, pin.Options{Retain: time.Minute})
-			ctx, stop := context.WithCancel(t.Context())
-			go func() { _, _ = h.Add(ctx, pin.Request{Path: p, Pulled: true}, nil) }()
-			synctest.Wait()
-			added := make(chan error, 1)
-			go func() {
-				_, err := h.Add(ctx, pin.Request{Path: p}, nil)
-				added <- err
-			}()
-			synctest.Wait()
-			go h.Run(ctx)
-			<-time.After(2 * time.Minute) // by the clock of the bubble, which nobody waits for
-			select {
-			case err := <-added:
-				t.Errorf("the addition ended: %v", err)
-				added <- err
-			default:
-			}
-			if n := len(h.list(t)); n != 1 {
-				t.Errorf("%d images are listed", n)
-			}
-			stop()
-			<-added
-		})
-	}
-}
-
 // What is pulled of an image stays, though another part of it that was pulled
 // before is incomplete.
 func TestPullOfWhatIsIncomplete(t *testing.T) {
