@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multibase"
@@ -212,6 +213,9 @@ func cutTag(s string) (name, tag string, found bool) {
 func checkRest(rest string) error {
 	if rest == "" {
 		return nil
+	}
+	if !utf8.ValidString(rest) { // no record of it could be read again
+		return fmt.Errorf("%q is no path in UTF-8", rest)
 	}
 	for name := range strings.SplitSeq(rest, "/") {
 		if name == "" || name == "." || name == ".." || strings.ContainsRune(name, 0) {

@@ -54,6 +54,7 @@ func TestParseReferenceRefuses(t *testing.T) {
 		"ipfs://" + v1 + "@sha256:abc": "read the digest",
 		"ipfs://" + v1 + "/../x":       "is no path",
 		"ipfs://" + v1 + "//x":         "is no path",
+		"ipfs://" + v1 + "/\xff":       "is no path in UTF-8",
 		"localhost:5050/alpine":        "\"localhost:5050\" is no CID",
 		"example.com/layer/" + v1:      "\"example.com\" is no CID",
 		ciq[:54]:                       "is no CID",
