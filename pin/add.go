@@ -36,9 +36,9 @@ type Request struct {
 	// Pushed says that it was made here: all that is below its root is kept,
 	// and no policy is asked, which decides when it is to be served.
 	Pushed bool `json:"pushed,omitempty"`
-	// resumed says that nobody waits: what is listed as incomplete is to be
-	// completed, if it still is so.
-	resumed bool
+	// Of what nobody waits for, resumed is for what is listed as incomplete, to be
+	// completed, and noted for what was pulled; unless it was let go of since.
+	resumed, noted bool
 }
 
 // Progress is how far an Add is, in bytes and blobs.
@@ -66,8 +66,11 @@ func (k *Keeper) Add(ctx context.Context, r Request, told func(Progress)) (*Imag
 	if err != nil {
 		return nil, err
 	}
-	if r.resumed && (had == nil || had.State == Kept) {
+	if r.resumed && (had == nil || had.State == Kept) || r.noted && k.pullOf(id) == nil {
 		return had, errLetGo
+	}
+	if r.resumed {
+		r.Ref, r.Platforms, r.Manifests, r.Pulled = had.Ref, had.Platforms, had.Manifests, !had.Explicit
 	}
 	i := merge(had, r)
 	if i.State == Incomplete {
@@ -161,18 +164,14 @@ func (k *Keeper) complete(ctx context.Context, i *Image, told func(Progress)) er
 		// What was pinned of it may be nobody's, or another's.
 		return errors.Join(err, k.release(context.WithoutCancel(ctx), parts))
 	}
-	return k.release(ctx, gone)
+	return k.release(context.WithoutCancel(ctx), gone)
 }
 
-// resolve finds the parts of an image. What it reads no collection removes, nor, from
-// its end to that of the addition, the parts: to hold back every collection for as
-// long as an addition takes, which may have no end, would fill the disk.
+// resolve finds the parts of an image, which from then on no collection removes, nor
+// what lies below its root before. To hold back every collection would fill the disk:
+// an addition may have no end.
 func (k *Keeper) resolve(ctx context.Context, i *Image) (*image.Closure, []Part, error) {
-	release, err := k.blocks.Hold(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer release()
+	k.needs(i.id(), []Part{{CID: i.Root, Mode: Recursive}})
 	selection, err := i.Selection()
 	if err != nil {
 		return nil, nil, err

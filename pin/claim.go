@@ -133,12 +133,3 @@ func (k *Keeper) underWay() (parts []Part) {
 	}
 	return parts
 }
-
-// forget forgets what is known of an image that is let go of: what was pulled of it
-// by then does not bring it back.
-func (k *Keeper) forget(id string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.later, id)
-	delete(k.pulled, id)
-}

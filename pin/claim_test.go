@@ -161,28 +161,33 @@ func TestPlacesAreForThoseThatAreBrought(t *testing.T) {
 }
 
 // Another part of an image that is kept, pulled while some of it could not be had, is
-// kept when it can.
+// kept when it can, and is in no other's way.
 func TestAPullIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(pin.Options{OnPull: true})
-		root, amd, arm, _ := h.multi(func(b imagetest.Blobs, index ocispec.Descriptor, more ...ocispec.Descriptor) cid.Cid {
-			return b.Layout(h.node, nil, append(more, imagetest.Tagged(index, "v1"))...)
-		})
-		p, guard := image.Path{Root: root}, h.Guard(h.images)
-		h.add(t, pin.Request{Path: p, Manifests: []digest.Digest{amd.Digest}, Pulled: true})
+		b := imagetest.Blobs{}
+		image1, lacks, other := b.Image("amd64", []byte("shared")), b.Image("arm64", []byte("shared"), []byte("for arm64")), b.Image("s390x", []byte("shared"))
+		p := image.Path{Root: b.Layout(h.node, nil, imagetest.Tagged(b.Index(image1, lacks, other), "v1"))}
+		h.add(t, pin.Request{Path: p, Manifests: []digest.Digest{image1.Digest}, Pulled: true})
 		h.node.Network.Remove(h.node.AddFile([]byte("for arm64")))
-		expectAll(t, "the other platform", classes(t, guard, p, arm.Digest), 0)
-		if err := readBlob(t, guard, p, digest.FromString("shared")); err != nil {
-			t.Error(err)
+		guard := h.Guard(h.images)
+		for _, pulled := range []ocispec.Descriptor{lacks, other} {
+			expectAll(t, "another platform", classes(t, guard, p, pulled.Digest), 0)
+			if err := readBlob(t, guard, p, digest.FromString("shared")); err != nil {
+				t.Error(err)
+			}
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		go h.Run(ctx)
 		<-time.After(5 * time.Minute) // by the clock of the bubble, which nobody waits for
+		if i := h.list(t)[0]; i.State != pin.Kept || slices.Contains(i.Has, lacks.Digest) || !slices.Contains(i.Has, other.Digest) {
+			t.Errorf("kept: %+v", i)
+		}
 		h.node.AddFile([]byte("for arm64"))
 		<-time.After(time.Hour)
 		stop()
 		synctest.Wait()
-		if i := h.list(t)[0]; i.State != pin.Kept || !slices.Contains(i.Has, arm.Digest) {
+		if i := h.list(t)[0]; i.State != pin.Kept || !slices.Contains(i.Has, lacks.Digest) {
 			t.Errorf("kept: %+v", i)
 		}
 	})

@@ -37,7 +37,7 @@ func (k *Keeper) pullsOver() (over []string, next time.Duration) {
 		}
 		if left > 0 {
 			next = min(next, left)
-		} else if k.adding[id] == nil && time.Now().After(k.later[id].at) {
+		} else if k.isFree(id) && time.Now().After(k.later[id].at) {
 			over = append(over, id)
 		}
 	}
@@ -55,35 +55,76 @@ func (k *Keeper) pullOf(id string) *pull {
 	return &pull{p.path, slices.Clone(p.manifests), p.last}
 }
 
-// seenTo forgets what was pulled, unless more was meanwhile.
-func (k *Keeper) seenTo(was *pull) {
+// seenTo forgets what was pulled but for the manifests that are left, and for what
+// was pulled meanwhile.
+func (k *Keeper) seenTo(was *pull, left []digest.Digest) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if p := k.pulled[idOf(was.path)]; p != nil && p.last.Equal(was.last) {
-		delete(k.pulled, idOf(was.path))
+	id := idOf(was.path)
+	p := k.pulled[id]
+	if p == nil {
+		return
+	}
+	p.manifests = slices.DeleteFunc(p.manifests, func(d digest.Digest) bool {
+		return slices.Contains(was.manifests, d) && !slices.Contains(left, d)
+	})
+	if p.last.Equal(was.last) && len(p.manifests) == 0 {
+		delete(k.pulled, id)
 	}
 }
 
-// keepPull keeps what was pulled. Of what is listed as incomplete then the rest comes
-// some time; what is kept already, with another part of it, has to be tried again.
+// forgetPull forgets what was pulled of an image that is let go of: it does not come
+// back for that.
+func (k *Keeper) forgetPull(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.pulled, id)
+}
+
+// keepPull keeps what was pulled.
 func (k *Keeper) keepPull(ctx context.Context, id string) error {
 	p := k.pullOf(id)
 	if p == nil {
 		return nil
 	}
 	i, err := k.touch(ctx, p)
+	var left []digest.Digest
 	// The rest of an image that was asked for by name was not asked for.
 	if err == nil && k.options.OnPull && (i == nil || !i.Explicit && !i.covers(p.manifests)) {
-		_, err = k.Add(ctx, Request{Path: p.path, Manifests: p.manifests, Pulled: true}, nil)
-		if err == nil || passes(err) && ctx.Err() == nil {
-			k.tried(id, err)
-		}
-		if i != nil && i.State == Kept && (passes(err) || errors.Is(err, errTaken)) {
-			return err
-		}
+		left, err = k.keepManifests(ctx, i, p)
 	}
-	k.seenTo(p)
+	k.seenTo(p, left)
 	return err
+}
+
+// keepManifests keeps what was pulled of an image, and returns what has to be tried
+// again: not what is listed as incomplete then, but what is kept already stays as it
+// is if another part of it can't be had, of which none is to stand in another's way.
+func (k *Keeper) keepManifests(ctx context.Context, i *Image, p *pull) (left []digest.Digest, err error) {
+	if i == nil || i.State != Kept {
+		_, err := k.addPull(ctx, p.path, p.manifests)
+		return nil, err
+	}
+	for _, d := range p.manifests {
+		if i.covers([]digest.Digest{d}) {
+			continue
+		}
+		again, failed := k.addPull(ctx, p.path, []digest.Digest{d})
+		if again {
+			left = append(left, d)
+		}
+		err = errors.Join(err, failed)
+	}
+	return left, err
+}
+
+// addPull reports too whether what failed may succeed another time.
+func (k *Keeper) addPull(ctx context.Context, p image.Path, manifests []digest.Digest) (again bool, err error) {
+	_, err = k.Add(ctx, Request{Path: p, Manifests: manifests, Pulled: true, noted: true}, nil)
+	if err == nil || passes(err) && ctx.Err() == nil {
+		k.tried(idOf(p), err)
+	}
+	return passes(err) || errors.Is(err, errTaken), err
 }
 
 // passes reports whether what failed may succeed another time.
@@ -182,6 +223,7 @@ func (k *Keeper) evict(ctx context.Context, was *Image, why string) (evicted boo
 		return false, err
 	}
 	k.options.Log.Info("letting go of an image", "image", was.Name, "bytes", was.Size, "why", why)
+	k.forgetPull(was.id())
 	return true, k.letGo(ctx, was)
 }
 

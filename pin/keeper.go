@@ -128,6 +128,7 @@ func (k *Keeper) Remove(ctx context.Context, p image.Path) error {
 		return &image.Error{Class: image.NotFound, Op: "let go of " + p.String(),
 			Err: errors.New("it is not kept"), Hint: "see what is by \"ipfs-registry pin ls\""}
 	}
+	k.forgetPull(i.id())
 	return k.drop(ctx, i)
 }
 
@@ -140,7 +141,6 @@ func (k *Keeper) drop(ctx context.Context, i *Image) error {
 // letGo takes an image out of the ledger and removes the pins that nothing else
 // needs. If it ends in between, the next start removes them. The caller holds changing.
 func (k *Keeper) letGo(ctx context.Context, i *Image) error {
-	k.forget(i.id())
 	parts, err := k.ledger.remove(ctx, i)
 	if err != nil {
 		return fmt.Errorf("let go of %s: %w", i.Path(), err)
@@ -148,6 +148,9 @@ func (k *Keeper) letGo(ctx context.Context, i *Image) error {
 	if err := k.release(ctx, parts); err != nil {
 		return fmt.Errorf("let go of %s: %w", i.Path(), err)
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.later, i.id())
 	return nil
 }
 

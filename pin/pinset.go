@@ -62,9 +62,6 @@ type Blocks interface {
 	// root, which may have gaps, and no request in flight. roots is asked once.
 	// With dry it only counts.
 	Collect(ctx context.Context, roots func(context.Context) ([]Part, error), dry bool) (Freed, error)
-	// Hold keeps whatever is read or added from now on from garbage collection
-	// until release is called: it is for those who add first and pin later.
-	Hold(ctx context.Context) (release func(), err error)
 	// Prove begins a run of proofs. The function that it returns hashes every
 	// block of a DAG that the run has not hashed yet, or with Direct one block,
 	// as it lies on the disk, and retrieves again what is damaged or missing.

@@ -188,7 +188,7 @@ func (k *Keeper) resume(ctx context.Context, beside *errgroup.Group) error {
 }
 
 func (k *Keeper) goOn(ctx context.Context, i *Image) {
-	_, err := k.Add(ctx, Request{Path: i.Path(), Ref: i.Ref, Platforms: i.Platforms, Manifests: i.Manifests, Pulled: !i.Explicit, resumed: true}, nil)
+	_, err := k.Add(ctx, Request{Path: i.Path(), resumed: true}, nil)
 	if ctx.Err() != nil || isEnded(err) {
 		return
 	}
@@ -203,11 +203,14 @@ func (k *Keeper) goOn(ctx context.Context, i *Image) {
 // isEnded reports whether others have ended an addition.
 func isEnded(err error) bool { return errors.Is(err, errLetGo) || errors.Is(err, errTaken) }
 
+// isFree reports whether nobody adds an image, or is about to. It needs Keeper.mu.
+func (k *Keeper) isFree(id string) bool { return k.adding[id] == nil && k.asked[id] == 0 }
+
 // due reports whether it is time to try an image again, and nobody does.
 func (k *Keeper) due(id string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.adding[id] == nil && time.Now().After(k.later[id].at)
+	return k.isFree(id) && time.Now().After(k.later[id].at)
 }
 
 func (k *Keeper) tried(id string, err error) {

@@ -199,9 +199,6 @@ func (n *Node) Pins(context.Context) iter.Seq2[pin.Pinned, error] {
 	}
 }
 
-// Hold has nothing to hold: a Collect is over before anything else begins.
-func (n *Node) Hold(context.Context) (func(), error) { return func() {}, nil }
-
 // Collect removes what is neither pinned nor below a root.
 func (n *Node) Collect(ctx context.Context, roots func(context.Context) ([]pin.Part, error), dry bool) (pin.Freed, error) {
 	more, err := roots(ctx)
