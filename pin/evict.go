@@ -89,8 +89,9 @@ func (k *Keeper) keepPull(ctx context.Context, id string) error {
 	}
 	i, err := k.touch(ctx, p)
 	var left []digest.Digest
-	// The rest of an image that was asked for by name was not asked for.
-	if err == nil && k.options.OnPull && (i == nil || !i.Explicit && !i.covers(p.manifests)) {
+	// The rest of an image that was asked for by name was not asked for. What was seen
+	// to before, and read again meanwhile, has no manifests.
+	if err == nil && k.options.OnPull && len(p.manifests) > 0 && (i == nil || !i.Explicit && !i.covers(p.manifests)) {
 		left, err = k.keepManifests(ctx, i, p)
 	}
 	k.seenTo(p, left)
