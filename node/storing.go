@@ -79,8 +79,8 @@ func (s *supply) storing(all []blocks.Block) (stored func(error) error) {
 		for _, a := range mine {
 			s.stored(a, err)
 		}
-		for _, kept := range kept {
-			kept()
+		for _, end := range kept {
+			end()
 		}
 		return err
 	}
