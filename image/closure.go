@@ -56,7 +56,7 @@ type Blob struct {
 // manifests that are not there is whole without them.
 func (r *Resolver) Closure(ctx context.Context, p Path, s Selection) (*Closure, error) {
 	read := &reading{Source: r.source, files: map[Path]bool{}}
-	f, err := recognise(Together(ctx), read, p)
+	f, err := recognise(Of(Together(ctx), p.Root), read, p)
 	if err != nil {
 		return nil, err
 	}

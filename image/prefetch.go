@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+
+	"github.com/ipfs/go-cid"
 )
 
 const (
@@ -20,6 +22,9 @@ const (
 type Part struct {
 	Path
 	From, To int64
+	// Image is the root of the image that it belongs to, for [Of]; undefined where
+	// that is the root of the path.
+	Image cid.Cid
 }
 
 // Prefetcher is the power of a Source that fetches what will probably be opened
@@ -76,7 +81,9 @@ func (im *resolved) parts(m *Manifest) []Part {
 				return parts
 			}
 			left -= size
-			parts = append(parts, p.at.part(section{s.offset, size}))
+			part := p.at.part(section{s.offset, size})
+			part.Image = im.path.Root
+			parts = append(parts, part)
 		}
 	}
 	return parts

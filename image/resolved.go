@@ -109,7 +109,7 @@ func (im *resolved) open(ctx context.Context, dgst digest.Digest, p place) (File
 	if data, ok := im.embedded[dgst]; ok {
 		p.at = location{made: data}
 	}
-	f, err := p.at.open(ctx, im.source)
+	f, err := p.at.open(Of(ctx, im.path.Root), im.source)
 	var other *NotFileError
 	switch {
 	case errors.As(err, &other):
@@ -165,7 +165,7 @@ func (im *resolved) find(ctx context.Context, dgst digest.Digest) (place, error)
 // guess looks where the form puts the digest; false where nothing is there.
 func (im *resolved) guess(ctx context.Context, dgst digest.Digest) (place, bool, error) {
 	for _, at := range im.form.guess(dgst) {
-		f, err := at.open(ctx, im.source)
+		f, err := at.open(Of(ctx, im.path.Root), im.source)
 		var other *NotFileError
 		if ClassOf(err) == NotFound || errors.As(err, &other) {
 			continue

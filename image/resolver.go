@@ -104,7 +104,7 @@ func (r *Resolver) resolve(ctx context.Context, p Path) (*resolved, error) {
 		return im, nil
 	}
 	return r.resolving.do(ctx, p, func(ctx context.Context) (*resolved, error) {
-		ctx = Together(ctx)
+		ctx = Of(Together(ctx), p.Root)
 		go r.enter(ctx, p)
 		form, err := recognise(ctx, r.source, p)
 		if err != nil {

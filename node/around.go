@@ -126,7 +126,7 @@ func (f *file) around(l run, waited time.Duration) {
 	before, _ := f.collectParts(max(from-size, 0), from, aroundPart)
 	parts = append(parts, before...)
 	f.content.haunts.expect(f.c, parts)
-	f.content.bring(image.Part{Path: f.path, From: from, To: to}, parts)
+	f.content.bring(image.Part{Path: f.path, From: from, To: to, Image: f.dag()}, parts)
 }
 
 // bring fetches batches of the DAG of a part in the background. They are for
@@ -136,12 +136,13 @@ func (c *content) bring(part image.Part, batches []batch) {
 	c.prefetches.begin(part, func(ctx context.Context) {
 		ctx, cancel := context.WithTimeoutCause(ctx, c.haunts.limit, errMoved)
 		defer cancel()
-		r := newRetrieval(ctx, c, part.Root)
-		defer r.close()
+		l := &loader{content: c, ctx: image.Of(ctx, part.Image), path: part.Path, idle: true}
+		defer l.close()
+		fetcher := l.retrieve().fetcher
 		var group errgroup.Group
 		for _, b := range batches {
 			b.idle, b.brief = true, true
-			group.Go(func() error { return r.fetcher.fetch(ctx, b, c.learn) })
+			group.Go(func() error { return fetcher.fetch(ctx, b, c.learn) })
 		}
 		_ = group.Wait() // nobody has asked for it
 	})

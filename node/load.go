@@ -130,10 +130,19 @@ func (c *content) learn(nd ipld.Node) {
 
 func (l *loader) retrieve() *retrieval {
 	if l.retrieval == nil {
-		l.retrieval = newRetrieval(l.ctx, l.content, l.path.Root)
+		l.retrieval = newRetrieval(l.ctx, l.content, l.dag())
 		l.retrieval.idle, l.retrieval.ranged = l.idle, l.ranged()
 	}
 	return l.retrieval
+}
+
+// dag is the root of the image that is loaded, or of the path: who had some of that
+// is asked for the rest.
+func (l *loader) dag() cid.Cid {
+	if root, ok := image.RootIn(l.ctx); ok {
+		return root
+	}
+	return l.path.Root
 }
 
 // ranged reports whether it loads for the reader of a Range, and not for one who

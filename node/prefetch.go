@@ -127,7 +127,7 @@ func (c *content) prefetch(ctx context.Context, part image.Part) error {
 	if err != nil {
 		return err
 	}
-	f := newFile(ctx, c, part.Path)
+	f := newFile(image.Of(ctx, part.Image), c, part.Path)
 	f.idle, f.begin = true, image.First{From: part.From, To: part.To}
 	defer func() { _ = f.Close() }()
 	if err := f.open(names); err != nil {
