@@ -266,10 +266,6 @@ func (e *embedded) dag() ipld.DAGService {
 	return denyingDAG{e.node.DAG, denying{e.node.DAG, e.denied}}
 }
 
-func (e *embedded) size(ctx context.Context) (uint64, error) {
-	return e.node.Repo.GetStorageUsage(ctx)
-}
-
 // close stops the node. The repository, its lock and the api file go with it.
 func (e *embedded) close() error {
 	e.cancel()
