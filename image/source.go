@@ -40,7 +40,7 @@ func (p Path) String() string {
 // is not in its directory, Unavailable when no provider delivered the blocks in
 // time, and [*NotFileError] when the path leads to something other than a file.
 // Open returns only when the first byte can be read, or that of a [First] in
-// ctx.
+// ctx, which may also say by [Of] to which image the path belongs.
 //
 // ctx bounds the opening and every later Read; the caller closes the File.
 type Source interface {
